@@ -1,0 +1,352 @@
+"""The training loop: a plain function of a job and a worker. It knows neither Ray nor MLflow.
+
+What lives here: epochs, optimizer steps, validation, checkpoints, resuming. What does not: starting workers (`ray_train`).
+
+    run_loop(job, LocalWorker(Path("training")))     # without Ray: notebooks and tests
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+import minconv
+
+from ..config import Config
+from ..grid import GridSpec
+from ..statistics import Statistics
+from ..windows import FrameReader, Split, Splits, Window, order, windows
+from . import checkpoints
+from .objective import Objective, learning_rate_factor
+
+MAX_VALIDATION_WINDOWS = 64  # spread evenly over the split; more would cost time and change little
+SAY_EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that decides the outcome of a training run.
+
+    Attributes:
+        config: The configuration, with an absolute `root`.
+        snapshot_id: The version of the Archive to train on.
+        grid: Its grid.
+        splits: Its splits.
+        statistics: Moments of its training split.
+    """
+
+    config: Config
+    snapshot_id: str
+    grid: GridSpec
+    splits: Splits
+    statistics: Statistics
+
+
+class Worker(Protocol):
+    """What the loop needs from whoever runs it."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module made data-parallel."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over all workers."""
+
+    def latest(self) -> Path | None:
+        """Folder of the newest valid checkpoint, if there is one."""
+
+    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
+        """Finish an epoch: called by all workers; only rank 0 has a checkpoint."""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Tell the user how far it is; may be dropped."""
+
+
+@dataclass
+class LocalWorker:
+    """The only worker of a run in this process; keeps its newest checkpoint in `folder`."""
+
+    folder: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    listener: Callable[[dict[str, Any]], None] = lambda message: None
+    rank: int = 0
+    world_size: int = 1
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module itself."""
+        return module
+
+    def total(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint."""
+        saved = sorted(self.folder.glob("epoch-*")) if self.folder.is_dir() else []
+        for path in reversed(saved):
+            if (path / checkpoints.MANIFEST).is_file():
+                return path
+        return None
+
+    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
+        """Keep the checkpoint, then remove older ones."""
+        if checkpoint is not None:
+            target = self.folder / f"epoch-{record['epoch']:05d}"
+            older = list(self.folder.glob("epoch-*")) if self.folder.is_dir() else []
+            shutil.copytree(checkpoint, target, dirs_exist_ok=True)
+            for path in older:
+                if path != target:
+                    shutil.rmtree(path)
+        self.listener({"kind": "epoch", **record})
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Pass it on."""
+        self.listener({"kind": "step", **message})
+
+
+def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:
+    """A Forecaster with fresh weights, from the seed, and the Normalizer of the job's statistics."""
+    config, model = job.config, job.config.model
+    torch.manual_seed(config.seed)
+    forecaster = minconv.Forecaster(
+        minconv.ForecasterConfig(
+            cell=model.cell,
+            in_channels=len(config.variables) + len(reader.forcing_channels),
+            out_channels=len(config.variables),
+            hidden=model.hidden,
+            kernel_size=model.kernel_size,
+            patch=model.patch,
+            boundary=model.closed_padding if config.boundary == "closed" else config.boundary,
+            norm=model.norm,
+            grid_shape=job.grid.shape if model.norm == "layer_hw" else None,
+            residual=model.residual,
+            tendency=model.tendency,
+            tendency_scale=model.tendency_scale,
+        )
+    )
+    state = job.statistics.state
+    mean, std = _forcing_moments(reader)
+    forecaster.normalizer = minconv.Normalizer(
+        torch.cat((torch.as_tensor(state.mean, dtype=torch.float32), mean)),
+        torch.cat((torch.as_tensor(state.std, dtype=torch.float32), std)),
+    )
+    return forecaster
+
+
+def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the grid, [Cf] each; 0 and 1 for a channel that is the same at every point.
+
+    Over a region, latitude and longitude vary by a few hundredths; the model should see their differences.
+    """
+    fields = reader.forcing_at(reader.times[0]).flatten(1)
+    varies = fields.std(dim=1) > 1e-6 if fields.numel() else torch.zeros(0, dtype=torch.bool)
+    mean = torch.where(varies, fields.mean(dim=1), 0.0)
+    return mean, torch.where(varies, fields.std(dim=1), 1.0)
+
+
+def open_reader(job: TrainingJob, split: Split) -> FrameReader:
+    """Frames of a split in the job's version of the Archive; masked points are filled with the variable's mean."""
+    config = job.config
+    return FrameReader(
+        config.archive_path,
+        job.snapshot_id,
+        variables=tuple(config.variables),
+        forcings=config.forcings,
+        fill=tuple(float(value) for value in job.statistics.state.mean),
+        cache_bytes=config.training.cache_bytes,
+        split=split,
+    )
+
+
+def run_loop(job: TrainingJob, worker: Worker) -> None:
+    """Train to the end, from the newest checkpoint if there is one; every epoch ends in `worker.report`.
+
+    A loss that is not finite ends the run with a record whose ``failure`` says so: repeating it would not help.
+    """
+    training = _Training(job, worker)
+    while not training.finished:
+        training.run_epoch()
+
+
+class _Training:
+    """State of a run between epochs."""
+
+    def __init__(self, job: TrainingJob, worker: Worker) -> None:
+        self.job, self.worker, self.options = job, worker, job.config.training
+        self.reader, self.validation_reader = open_reader(job, job.splits.train), open_reader(job, job.splits.validation)
+        window = job.config.window
+        self.length = window.history + window.horizon
+        self.train_windows = windows(job.splits.train, self.length, window.stride)
+        self.validation_windows = _spread(job.splits.validation, self.length, worker)
+        forecaster = build_forecaster(job, self.reader)
+        weights = torch.as_tensor(job.grid.area_weights(), dtype=torch.float32) * self.reader.mask
+        self.objective = Objective(forecaster, weights).to(worker.device)
+        self.parallel = worker.wrap(self.objective)
+        self.optimizer = torch.optim.AdamW(
+            self.objective.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
+        self.epoch, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
+        self.best: dict[str, Tensor] | None = None
+        self._resume()
+
+    @property
+    def finished(self) -> bool:
+        """No epoch is left: the last one is done, time is up, patience is spent, or the loss is not finite."""
+        if not self.history:
+            return False
+        errors = [record["validation_loss"] for record in self.history]
+        since_best = len(errors) - 1 - errors.index(min(errors))
+        return (
+            self.epoch >= self.options.epochs
+            or "failure" in self.history[-1]
+            or (self.options.max_seconds is not None and self.seconds >= self.options.max_seconds)
+            or (self.options.patience is not None and since_best >= self.options.patience)
+        )
+
+    def run_epoch(self) -> None:
+        """One pass over the training windows, validation, checkpoint, report."""
+        started = time.monotonic()
+        options, worker = self.options, self.worker
+        seed, count = self.job.config.seed, len(self.train_windows)
+        batches = order(seed, self.epoch, count, options.batch_size, worker.rank, worker.world_size)
+        total, steps, said = torch.zeros((), device=worker.device), 0, 0.0
+        for step, numbers in enumerate(batches):
+            elapsed = self.seconds + time.monotonic() - started
+            progress = self._progress(self.epoch + step / len(batches), elapsed)
+            if progress >= 1.0:
+                break
+            loss = self._step([self.train_windows[number] for number in numbers], step, progress)
+            total += loss
+            steps += 1
+            if worker.rank == 0 and time.monotonic() - said > SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                worker.say({"epoch": self.epoch, "step": step, "steps": len(batches), "loss": math.sqrt(loss.item())})
+        train_seconds = time.monotonic() - started
+        train_loss = worker.total(torch.stack((total, torch.tensor(float(steps), device=worker.device))))
+        self._finish_epoch(float(train_loss[0] / train_loss[1].clamp(min=1)), train_seconds, steps * options.batch_size)
+
+    def _step(self, batch: list[Window], step: int, progress: float) -> Tensor:
+        frames, forcing = self._read(self.reader, batch)
+        closed = self.options.closed_loop_steps
+        noise = None
+        if self.options.input_noise:
+            seed = mix(self.job.config.seed, self.epoch, step, self.worker.rank)
+            generator = torch.Generator().manual_seed(seed)
+            shape = (frames.shape[0], self.length - 1 - closed, *frames.shape[2:])
+            noise = self.options.input_noise * torch.randn(shape, generator=generator).to(frames.device)
+        rate = self.options.learning_rate * learning_rate_factor(progress, self.options.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss: Tensor = self.parallel(frames, forcing, closed, noise)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _progress(self, epochs: float, elapsed: float) -> float:
+        """Share of the run that is done, by epochs or by time, whichever is further; the same on all workers."""
+        share = epochs / self.options.epochs
+        if self.options.max_seconds is None:
+            return share
+        clock = torch.tensor(elapsed if self.worker.rank == 0 else 0.0, device=self.worker.device)
+        return max(share, float(self.worker.total(clock)) / self.options.max_seconds)
+
+    def _finish_epoch(self, train_loss: float, train_seconds: float, windows_seen: int) -> None:
+        started = time.monotonic()
+        validation = self._validate()
+        clock = torch.tensor([train_seconds, 0.0] if self.worker.rank == 0 else [0.0, 0.0], device=self.worker.device)
+        train_seconds = float(self.worker.total(clock)[0])
+        self.seconds += train_seconds
+        self.epoch += 1
+        record: dict[str, Any] = {
+            "epoch": self.epoch,
+            "train_loss": math.sqrt(max(train_loss, 0.0)) if math.isfinite(train_loss) else math.inf,
+            "validation_loss": validation,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": self.seconds,
+            "frames_per_second": windows_seen * self.length / max(train_seconds, 1e-9),
+        }
+        if not (math.isfinite(train_loss) and math.isfinite(validation)):
+            record["failure"] = f"the loss is not finite after epoch {self.epoch}"
+        elif all(validation < earlier["validation_loss"] for earlier in self.history):
+            self.best = {name: value.clone() for name, value in self.objective.forecaster.state_dict().items()}
+        self.history.append(record)
+        if self.worker.rank == 0 and "failure" not in record:
+            with tempfile.TemporaryDirectory(prefix="minconv-checkpoint-") as folder:
+                self._save(Path(folder))
+                self.worker.report({**record, "validation_seconds": time.monotonic() - started}, Path(folder))
+        else:
+            self.worker.report(record, None)
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """Closed-loop error over the horizon, in standard deviations, over all workers' validation windows."""
+        self.objective.eval()
+        sums = torch.zeros(2, device=self.worker.device)
+        size = max(1, min(16, 256 // self.length))
+        for first in range(0, len(self.validation_windows), size):
+            frames, forcing = self._read(self.validation_reader, self.validation_windows[first : first + size])
+            errors = self.objective.closed_loop_error(frames, forcing, self.job.config.window.history)
+            sums += torch.stack((errors.mean(dim=1).sum(), torch.tensor(float(len(errors)), device=sums.device)))
+        self.objective.train()
+        total = self.worker.total(sums)
+        return math.sqrt(float(total[0] / total[1]))
+
+    def _read(self, reader: FrameReader, batch: list[Window]) -> tuple[Tensor, Tensor]:
+        frames, forcing = reader.read(batch, self.length)
+        return frames.to(self.worker.device), forcing.to(self.worker.device)
+
+    def _save(self, folder: Path) -> None:
+        forecaster, metadata = self.objective.forecaster, {"snapshot_id": self.job.snapshot_id}
+        minconv.save(folder / "latest", forecaster, metadata)
+        newest = {name: value.clone() for name, value in forecaster.state_dict().items()}
+        forecaster.load_state_dict(self.best if self.best is not None else newest)
+        minconv.save(folder / "best", forecaster, metadata)
+        forecaster.load_state_dict(newest)
+        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        state = {"epoch": self.epoch, "seconds": self.seconds, "history": self.history}
+        (folder / "state.json").write_text(json.dumps(state))
+        checkpoints.seal(folder)
+
+    def _resume(self) -> None:
+        folder = self.worker.latest()
+        if folder is None:
+            return
+        checkpoints.verify(folder)
+        best, _ = minconv.load(folder / "best")
+        latest, _ = minconv.load(folder / "latest")
+        self.best = best.state_dict()
+        self.objective.forecaster.load_state_dict(latest.state_dict())
+        optimizer = torch.load(folder / "optimizer.pt", weights_only=True, map_location=self.worker.device)
+        self.optimizer.load_state_dict(optimizer)
+        state = json.loads((folder / "state.json").read_text())
+        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], state["history"]
+
+
+def mix(*numbers: int) -> int:
+    """A seed for a random generator that depends on all `numbers`."""
+    mixed = 0
+    for number in numbers:
+        mixed = (mixed * 1_000_003 + number + 1) % (2**63 - 1)
+    return mixed
+
+
+def _spread(split: Split, length: int, worker: Worker) -> list[Window]:
+    """This worker's part of at most `MAX_VALIDATION_WINDOWS` windows, spread evenly over the split."""
+    everything = windows(split, length, 1)
+    stride = max(1, math.ceil(len(everything) / MAX_VALIDATION_WINDOWS))
+    return everything[::stride][worker.rank :: worker.world_size]

@@ -1,0 +1,95 @@
+"""What is minimised: the masked error of a window, by teacher forcing and in closed loop; and the learning-rate schedule.
+
+    objective = Objective(forecaster, mask, area_weights)
+    loss = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+import minconv
+
+
+class Objective(nn.Module):
+    """Mean squared error over a window in units of each variable's standard deviation, over valid points.
+
+    A module around the Forecaster, so that data-parallel training wraps one forward pass, whatever it does inside.
+
+    Args:
+        forecaster: The model; its Normalizer gives the standard deviations.
+        weights: Weight per grid point, 0 where masked, shape [H, W].
+    """
+
+    def __init__(self, forecaster: minconv.Forecaster, weights: Tensor) -> None:
+        super().__init__()
+        self.forecaster = forecaster
+        self.channels = forecaster.config.out_channels
+        self.register_buffer("weights", weights.float() / weights.float().mean(), persistent=False)
+
+    def forward(self, frames: Tensor, forcing: Tensor, closed_loop_steps: int = 0, noise: Tensor | None = None) -> Tensor:
+        """Loss of a batch of windows.
+
+        Args:
+            frames: Prognostic variables in physical units, [B, T, C, H, W].
+            forcing: Forcings at the same times, [B, T, F, H, W].
+            closed_loop_steps: The last frames that are predicted from the model's own output.
+            noise: Added to the input frames, in standard deviations, [B, T - 1 - closed_loop_steps, C, H, W].
+
+        Returns:
+            Scalar.
+        """
+        seen = frames.shape[1] - 1 - closed_loop_steps
+        inputs = frames[:, :seen]
+        if noise is not None:
+            inputs = inputs + noise * self.std
+        predictions, state = self.forecaster(torch.cat((inputs, forcing[:, :seen]), dim=2))
+        losses = [self._error(predictions, frames[:, 1 : seen + 1]).sum()]
+        last = predictions[:, -1]
+        for step in range(seen, seen + closed_loop_steps):
+            held = torch.where(self.weights > 0, last, frames[:, step])
+            last, state = self.forecaster.step(torch.cat((held, forcing[:, step]), dim=1), state)
+            losses.append(self._error(last, frames[:, step + 1]).sum())
+        return torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviations of the prognostic variables, [C, 1, 1]."""
+        std: Tensor = self.forecaster.normalizer.std[: self.channels].reshape(-1, 1, 1)
+        return std
+
+    @torch.no_grad()
+    def closed_loop_error(self, frames: Tensor, forcing: Tensor, history: int) -> Tensor:
+        """Squared error of a forecast started after `history` frames, in squared standard deviations.
+
+        Args:
+            frames: [B, T, C, H, W].
+            forcing: [B, T, F, H, W].
+            history: Frames seen.
+
+        Returns:
+            Mean over variables and points for each case and lead time, [B, T - history].
+        """
+        seen = torch.cat((frames[:, :history], forcing[:, :history]), dim=2)
+        steps = frames.shape[1] - history
+        predicted = minconv.rollout(self.forecaster, seen, steps, forcing[:, history:], mask=self.weights > 0)
+        return torch.stack([self._error(frame, frames[:, history + n]) for n, frame in enumerate(predicted)], dim=1)
+
+    def _error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Weighted mean over C, H, W of the squared error: [...]."""
+        return (((prediction - target) / self.std).square() * self.weights).mean(dim=(-3, -2, -1))
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Linear rise over the first `warmup` share of the run, then half a cosine down to 0.
+
+    Args:
+        progress: Share of the run that is done, 0…1.
+        warmup: Share of the run with a rising rate.
+    """
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
