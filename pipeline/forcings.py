@@ -1,0 +1,109 @@
+"""Forcing fields: what is known in advance at every grid point and time, as input channels of the model.
+
+What lives here: turning names of forcings, a grid and times into dimensionless channels of order one. What does not:
+prognostic variables (`windows`).
+
+    fields = ForcingFields(["time_of_day", "latitude"], grid, mask)
+    fields.channels      # ("time_of_day_sin", "time_of_day_cos", "latitude_sin")
+    fields.at(times)     # float32 [T, 3, H, W]
+
+===============  =====================================================================================================
+time_of_day      sin, cos of 2π · (time since 00 UTC) / day. UTC, not solar time: with `longitude` the model can add the
+                 two angles and so has the local one
+time_of_year     sin, cos of 2π · (time since 1 January) / length of that year
+latitude         sin(latitude), -1 at the south pole, 1 at the north pole
+longitude        sin, cos of longitude
+mask             1 where the data are valid, 0 where they never are
+===============  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import Forcing
+from .errors import ConfigError
+from .grid import GridSpec
+
+CHANNELS: dict[Forcing, tuple[str, ...]] = {
+    "time_of_day": ("time_of_day_sin", "time_of_day_cos"),
+    "time_of_year": ("time_of_year_sin", "time_of_year_cos"),
+    "latitude": ("latitude_sin",),
+    "longitude": ("longitude_sin", "longitude_cos"),
+    "mask": ("mask",),
+}
+TIMED: tuple[Forcing, ...] = ("time_of_day", "time_of_year")
+GEOGRAPHIC: tuple[Forcing, ...] = ("latitude", "longitude")
+
+
+class ForcingFields:
+    """The chosen forcings on one grid.
+
+    Args:
+        names: Forcings, in the order of their channels.
+        grid: Where.
+        mask: Bool [H, W], True where the data are valid.
+
+    Attributes:
+        names: The forcings.
+        channels: Name of every channel.
+
+    Raises:
+        ConfigError: Latitude or longitude is asked for on a grid that has none.
+    """
+
+    def __init__(self, names: Sequence[Forcing], grid: GridSpec, mask: NDArray[np.bool_]) -> None:
+        self.names = tuple(names)
+        self.channels = tuple(channel for name in self.names for channel in CHANNELS[name])
+        self._shape = grid.shape
+        for name in self.names:
+            if name in GEOGRAPHIC and not grid.geographic:
+                raise ConfigError(
+                    f"forcing '{name}' needs a grid of latitude and longitude, got axes ({grid.y_name}, "
+                    f"{grid.x_name}); remove it from forcings"
+                )
+        self._static = {name: self._static_channels(name, grid, mask) for name in self.names if name not in TIMED}
+
+    def at(self, times: NDArray[np.generic]) -> NDArray[np.float32]:
+        """The channels at given times.
+
+        Args:
+            times: datetime64 (UTC) of any shape; where no forcing depends on the time of day or year, any numbers.
+
+        Returns:
+            [*times.shape, Cf, H, W], finite, between -1 and 1.
+
+        Raises:
+            ConfigError: A forcing needs dates and the times are not.
+        """
+        out = np.empty((*times.shape, len(self.channels), *self._shape), dtype=np.float32)
+        channel = 0
+        for name in self.names:
+            width = len(CHANNELS[name])
+            target = out[..., channel : channel + width, :, :]
+            target[...] = _phases(name, times)[..., None, None] if name in TIMED else self._static[name]
+            channel += width
+        return out
+
+    @staticmethod
+    def _static_channels(name: Forcing, grid: GridSpec, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        lat, lon = np.meshgrid(np.deg2rad(grid.y), np.deg2rad(grid.x), indexing="ij")
+        fields = {"latitude": [np.sin(lat)], "longitude": [np.sin(lon), np.cos(lon)], "mask": [mask]}
+        return np.stack([np.asarray(field, dtype=np.float32) for field in fields[name]])
+
+
+def _phases(name: Forcing, times: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Sine and cosine of the phase in the day or the year, [*times.shape, 2]."""
+    if not np.issubdtype(times.dtype, np.datetime64):
+        raise ConfigError(
+            f"forcing '{name}' needs an archive with dates, got time as {times.dtype}; remove it from forcings"
+        )
+    exact = times.astype("datetime64[ns]")
+    unit: str = "D" if name == "time_of_day" else "Y"
+    start = exact.astype(f"datetime64[{unit}]")
+    begin, end = start.astype("datetime64[ns]"), (start + 1).astype("datetime64[ns]")
+    phase = 2.0 * np.pi * ((exact - begin) / (end - begin))
+    return np.stack([np.sin(phase), np.cos(phase)], axis=-1)
