@@ -1,0 +1,141 @@
+"""The description of a `Forecaster`: a frozen dataclass that can be written into JSON.
+
+What lives here: the fields, their rules, conversion to and from plain data. What does not: anything about training or
+data.
+
+    config = ForecasterConfig(in_channels=3, out_channels=1, hidden=(40,) * 6, patch=2, tendency=True)
+    ForecasterConfig.from_dict(config.to_dict()) == config
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from .errors import ConfigurationError
+
+Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
+Boundary = Literal["periodic", "cylinder", "zeros", "reflect"]
+Norm = Literal["channel", "group", "none", "layer_hw"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecasterConfig:
+    """What a `Forecaster` is made of.
+
+    Attributes:
+        cell: Recurrent cell; ``"conv"`` is the memoryless control (the convolutions and gates of minconvgru, no state).
+        in_channels: Channels of an input frame: the prognostic ones first, then the forcings.
+        out_channels: Prognostic channels, at most `in_channels`.
+        hidden: Width of each recurrent layer; its length is the number of layers.
+        kernel_size: Odd side of the cells' convolution kernels.
+        patch: The encoder folds patch x patch points into channels, the decoder unfolds them.
+        boundary: How fields go on beyond the edge: both axes wrap; only x (the last axis) wraps and y is zero beyond
+            the edge; zero on all sides; mirrored without repeating the edge.
+        norm: Before each cell and the decoder: layer norm over channels at each point; group norm; none; layer norm
+            over H, W.
+        grid_shape: (H, W) of the input frames; needed by ``norm="layer_hw"`` only.
+        residual: Add each layer's input to its output (through a 1x1 convolution where the widths differ).
+        tendency: Predict the change from the last frame instead of the frame.
+        tendency_scale: Size of that change in normalised units per unit of decoder output.
+        encoder_kernel_size: Odd side of the encoder's kernel.
+
+    Raises:
+        ConfigurationError: A value breaks a rule.
+    """
+
+    in_channels: int
+    out_channels: int
+    hidden: tuple[int, ...]
+    cell: Cell = "minconvgru"
+    kernel_size: int = 3
+    patch: int = 1
+    boundary: Boundary = "periodic"
+    norm: Norm = "channel"
+    grid_shape: tuple[int, int] | None = None
+    residual: bool = True
+    tendency: bool = False
+    tendency_scale: float = 0.2
+    encoder_kernel_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name, kind in (("cell", Cell), ("boundary", Boundary), ("norm", Norm)):
+            _check_choice(name, getattr(self, name), get_args(kind))
+        for name in ("in_channels", "out_channels", "kernel_size", "patch", "encoder_kernel_size"):
+            _check_positive(name, getattr(self, name))
+        for name in ("kernel_size", "encoder_kernel_size"):
+            if getattr(self, name) % 2 == 0:
+                raise ConfigurationError(f"{name} must be odd, got {getattr(self, name)}")
+        for name in ("residual", "tendency"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        object.__setattr__(self, "hidden", _integers("hidden", self.hidden))
+        if self.out_channels > self.in_channels:
+            raise ConfigurationError(
+                f"out_channels must be at most in_channels ({self.in_channels}), because the first "
+                f"input channels are the prognostic ones, got {self.out_channels}"
+            )
+        scale = self.tendency_scale
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not (0.0 < scale < math.inf):
+            raise ConfigurationError(f"tendency_scale must be a positive number, got {scale!r}")
+        self._check_grid_shape()
+
+    def _check_grid_shape(self) -> None:
+        if self.grid_shape is None:
+            if self.norm == "layer_hw":
+                raise ConfigurationError("norm 'layer_hw' needs grid_shape=(H, W), got None")
+            return
+        shape = _integers("grid_shape", self.grid_shape)
+        if len(shape) != 2:
+            raise ConfigurationError(f"grid_shape must be (H, W), got {self.grid_shape!r}")
+        if any(side % self.patch for side in shape):
+            raise ConfigurationError(f"grid_shape must be a multiple of patch ({self.patch}), got {shape}")
+        object.__setattr__(self, "grid_shape", shape)
+
+    @property
+    def forcing_channels(self) -> int:
+        """Input channels that are not predicted."""
+        return self.in_channels - self.out_channels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data (numbers, strings, lists) that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ForecasterConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigurationError: Unknown or missing key, or a value breaks a rule.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in data:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(known)}"
+                raise ConfigurationError(f"unknown key {name!r} in a forecaster configuration; {hint}")
+        missing = [name for name in ("in_channels", "out_channels", "hidden") if name not in data]
+        if missing:
+            raise ConfigurationError(f"key {missing[0]!r} is missing from a forecaster configuration; add it")
+        return cls(**data)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _integers(name: str, value: object) -> tuple[int, ...]:
+    if not isinstance(value, tuple | list) or not value:
+        raise ConfigurationError(f"{name} must be a non-empty sequence of positive integers, got {value!r}")
+    for number in value:
+        _check_positive(f"each entry of {name}", number)
+    return tuple(value)

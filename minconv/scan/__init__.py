@@ -1,0 +1,134 @@
+"""The recurrence that all MinConv cells share, and the choice of code that computes it.
+
+    z = sigmoid(s),  h_t = h_{t-1} + z_t (g(v_t) - h_{t-1}),  g(v) = v + 0.5 if v >= 0 else sigmoid(v)
+
+    cell        s                              channel blocks of ``pre``
+    "gru"       k                              k, v
+    "lstm"      softplus(-f) - softplus(-i)    f, i, v
+    "explstm"   i - f                          f, i, v
+
+(Horuz et al., "Minimal Convolutional RNNs Accelerate Spatiotemporal Learning", 2025, arXiv 2508.03614; Feng et al.,
+"Were RNNs All We Needed?", arXiv 2410.01201.)
+
+What lives here: the one public function, the checks of its input, and the table of backends, one file each. What does
+not: the convolutions that make ``pre`` (`minconv.cells`).
+
+    h, final_state = scan(pre_BTCHW, cell="gru", bias=bias)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import BackendError, InputError
+
+ScanCell = Literal["gru", "lstm", "explstm"]
+Backend = Literal["auto", "triton", "cpu", "reference", "logspace"]
+ScanFunction = Callable[[Tensor, Tensor | None, str, Tensor | None], tuple[Tensor, Tensor]]
+
+BLOCKS: dict[str, int] = {"gru": 2, "lstm": 3, "explstm": 3}
+INITIAL_STATE = 0.5
+
+# A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`.
+_BACKENDS = {"reference": "reference", "logspace": "logspace"}
+_NOT_BUILT = {
+    "triton": "this version has no GPU kernel; use 'auto' or 'reference', which run on any device",
+    "cpu": "this version has no native CPU kernel; use 'auto' or 'reference'",
+}
+
+
+def scan(
+    pre: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    cell: ScanCell,
+    bias: Tensor | None = None,
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Run the recurrence over all frames.
+
+    Args:
+        pre: [B, T, G·C, H, W], float; channel blocks k, v (``cell="gru"``, G = 2) or f, i, v (G = 3). Each frame is
+            NCHW or channels_last; the batch and time strides are free.
+        initial_state: [B, C, H, W], the true state before frame 0 (no g applied); None is 0.5 everywhere. May be
+            float32 beside 16-bit ``pre``.
+        cell: Which s; see the module.
+        bias: [G·C], added to ``pre``.
+        backend: ``"reference"`` (linear loop, any device, float64-capable), ``"logspace"`` (the paper's prefix sum) or
+            ``"auto"`` (the fastest accurate one there is for the device).
+
+    Returns:
+        h [B, T, C, H, W] in the dtype and frame layout of ``pre``; the state after the last frame [B, C, H, W], float32
+        (float64 for float64).
+
+    Raises:
+        InputError: An argument has the wrong type, rank, shape, dtype or device.
+        BackendError: The backend does not exist or cannot run here.
+        GradientError: The gradient is differentiated again (backend ``"reference"``).
+    """
+    _check_pre(pre, cell)
+    _check_bias(bias, pre)
+    _check_initial_state(initial_state, pre, cell)
+    return _backend(backend)(pre, initial_state, cell, bias)
+
+
+def _backend(name: str) -> ScanFunction:
+    """The function behind a backend's name; its module is imported on first use."""
+    if name in _NOT_BUILT:
+        raise BackendError(f"backend {name!r} is not available: {_NOT_BUILT[name]}")
+    module = _BACKENDS.get("reference" if name == "auto" else name)
+    if module is None:
+        raise BackendError(f"backend must be one of auto, {', '.join((*_NOT_BUILT, *_BACKENDS))}, got {name!r}")
+    function: ScanFunction = importlib.import_module(f".{module}", __package__).scan
+    return function
+
+
+def _check_pre(pre: Tensor, cell: str) -> None:
+    if not isinstance(pre, Tensor):
+        raise InputError(f"pre must be a tensor [B, T, G·C, H, W], got {type(pre).__name__}")
+    if cell not in BLOCKS:
+        raise InputError(f"cell must be one of {', '.join(BLOCKS)}, got {cell!r}")
+    if pre.ndim != 5:
+        raise InputError(f"pre must have 5 dimensions [B, T, G·C, H, W], got {pre.ndim} with shape {tuple(pre.shape)}")
+    if not pre.is_floating_point():
+        raise InputError(f"pre must have a floating-point dtype, got {pre.dtype}")
+    if 0 in pre.shape:
+        raise InputError(f"pre must have at least one frame and no empty dimension, got shape {tuple(pre.shape)}")
+    if pre.shape[2] % BLOCKS[cell]:
+        raise InputError(
+            f"pre must have a multiple of {BLOCKS[cell]} channels for cell {cell!r}, got {pre.shape[2]} in shape "
+            f"{tuple(pre.shape)}"
+        )
+
+
+def _check_bias(bias: Tensor | None, pre: Tensor) -> None:
+    if bias is None:
+        return
+    if tuple(bias.shape) != (pre.shape[2],):
+        raise InputError(
+            f"bias must have shape {(pre.shape[2],)}, one value per channel of pre, got {tuple(bias.shape)}"
+        )
+    _check_kind("bias", bias, pre)
+
+
+def _check_initial_state(state: Tensor | None, pre: Tensor, cell: str) -> None:
+    if state is None:
+        return
+    expected = (pre.shape[0], pre.shape[2] // BLOCKS[cell], *pre.shape[3:])
+    if tuple(state.shape) != expected:
+        raise InputError(f"initial_state must have shape {expected} [B, C, H, W], got {tuple(state.shape)}")
+    _check_kind("initial_state", state, pre)
+
+
+def _check_kind(name: str, tensor: Tensor, pre: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise InputError(f"{name} must have a floating-point dtype, got {tensor.dtype}")
+    if tensor.device != pre.device:
+        raise InputError(f"{name} must be on the device of pre ({pre.device}), got {tensor.device}")
+    if torch.float64 in (tensor.dtype, pre.dtype) and tensor.dtype != pre.dtype:
+        raise InputError(f"{name} must be {pre.dtype} like pre, got {tensor.dtype}")
