@@ -1,0 +1,398 @@
+"""The configuration tree: what is shipped, what is refused and in which words, what the hash means."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.config import Config, Section, VariableConfig, check_config, read_config
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+MINIMAL: dict[str, Any] = {"generate": {}}
+
+
+def tree(**changes: Any) -> dict[str, Any]:
+    """A small valid configuration with some sections replaced."""
+    return copy.deepcopy(MINIMAL) | changes
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "some.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# What is shipped
+
+
+def test_four_configurations_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED} == {"demo", "navier_stokes_paper", "weatherbench_z500", "wfde5_gb"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configuration_is_valid_and_plain(path: Path) -> None:
+    config = read_config(path)
+    assert config.name == path.stem
+    text = path.read_text(encoding="utf-8")
+    assert "_target_" not in text
+    assert "${" not in text
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configuration_survives_its_own_yaml(path: Path, tmp_path: Path) -> None:
+    config = read_config(path)
+    again = read_config(write(tmp_path, config.to_yaml()))
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_simulations_are_as_long_as_their_windows(path: Path) -> None:
+    config = read_config(path)
+    if config.generate is not None:
+        assert config.window.history + config.window.horizon <= config.generate.steps
+        assert config.window.history + config.forecast_steps <= config.generate.steps
+        assert config.generate.size % config.generate.coarsen == 0
+        assert config.generate.size // config.generate.coarsen % config.model.patch == 0
+
+
+def test_paper_sizes() -> None:
+    config = read_config(ROOT / "configs" / "navier_stokes_paper.yaml")
+    assert config.generate is not None
+    shares = (config.split.train, config.split.validation, config.split.test)
+    assert [round(share * config.generate.samples) for share in shares] == [1000, 50, 200]
+    assert config.generate.size // config.generate.coarsen == 16
+
+
+def test_wfde5_test_split_is_the_last_fifth_and_holds_a_case() -> None:
+    config = read_config(ROOT / "configs" / "wfde5_gb.yaml")
+    frames = 744
+    assert config.split.test == 0.2
+    for share in (config.split.train, config.split.validation):
+        assert int(share * frames) - config.gap >= config.window.history + config.window.horizon
+    assert len(config.variables) == len(config.source.files) == 6
+    assert "land_sea_mask.nc" not in config.source.files
+
+
+def test_defaults_are_the_demo_recipe() -> None:
+    demo, defaults = read_config(ROOT / "configs" / "demo.yaml"), check_config(MINIMAL)
+    assert demo.model == defaults.model
+    assert demo.variables == defaults.variables
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("broken", "path", "nearest"),
+    [
+        (tree(trainig={}), "trainig", "training"),
+        (tree(training={"epoch": 3}), "training.epoch", "epochs"),
+        (tree(training={"learningrate": 3}), "training.learningrate", "learning_rate"),
+        ({"generate": {"sample": 3}}, "generate.sample", "samples"),
+        (tree(variables={"t2m": {"units": "K", "validrange": [0, 1]}}), "variables.t2m.validrange", "valid_range"),
+        (tree(variables={"units": {"units": "K", "source": "x"}}), "variables.units.source", "source_name"),
+        (tree(model={"kernel": 3}), "model.kernel", "kernel_size"),
+        (tree(windows={"history": 3}), "windows", "window"),
+    ],
+)
+def test_unknown_key_names_its_path_and_the_nearest_key(broken: dict[str, Any], path: str, nearest: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(broken, where="some.yaml")
+    assert str(caught.value) == f"some.yaml: unknown key '{path}'; did you mean '{nearest}'?"
+
+
+def test_unknown_key_without_a_near_one_lists_the_valid_keys() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'forecast\.zzz'; valid keys here: steps"):
+        check_config(tree(forecast={"zzz": 1}))
+
+
+def test_unknown_key_is_told_before_other_problems() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'training\.epoch'"):
+        check_config(tree(seed=-1, training={"epochs": 0, "epoch": 3}))
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({}, ["source.path is missing", "'generate' section"]),
+        (tree(archive={"chunk_time": 24, "shard_time": 100}), ["archive", "shard_time", "multiple", "(24)", "100"]),
+        (tree(archive={"chunk_space": 100, "shard_space": 250}), ["archive", "shard_space", "(100)", "250"]),
+        (tree(split={"train": 0.5, "validation": 0.2, "test": 0.2}), ["split", "must be 1", "0.9"]),
+        (tree(split={"train": 1.0, "validation": 0.2, "test": 0.2}), ["split.train", "less than 1", "got 1.0"]),
+        (
+            tree(window={"horizon": 5}, training={"closed_loop_steps": 6}),
+            ["closed_loop_steps", "window.horizon (5)", "got 6"],
+        ),
+        (tree(training={"batch_size": 3, "workers": 2}), ["batch_size", "training.workers (2)", "got 3"]),
+        (tree(training={"epochs": 0}), ["training.epochs", "greater than or equal to 1", "got 0"]),
+        (tree(training={"epochs": "many"}), ["training.epochs", "integer", "got 'many'"]),
+        (tree(training={"warmup": 1.0}), ["training.warmup", "less than 1"]),
+        (tree(training={"learning_rate": float("nan")}), ["training.learning_rate", "greater than 0"]),
+        (tree(model={"cell": "gru"}), ["model.cell", "minconvgru", "got 'gru'"]),
+        (tree(model={"hidden": []}), ["model.hidden", "at least 1"]),
+        (tree(boundary="open"), ["boundary", "periodic", "got 'open'"]),
+        (tree(forcings=["time_of_dya"]), ["forcings.0", "time_of_day", "got 'time_of_dya'"]),
+        (tree(variables={}), ["variables", "at least 1"]),
+        (tree(variables={"t2m": {}}), ["variables.t2m.units is missing"]),
+        (tree(variables={"t2m": {"units": "K", "valid_range": [1]}}), ["variables.t2m.valid_range"]),
+        (tree(name="My demo"), ["name", "got 'My demo'"]),
+        (tree(name="../demo"), ["name", "got '../demo'"]),
+        (tree(training=3), ["training", "got 3"]),
+    ],
+)
+def test_broken_rule_is_one_sentence_with_what_was_found(broken: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(broken)
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "must be a mapping of sections, got NoneType"),
+        ("- a\n- b\n", "must be a mapping of sections, got list"),
+        ("training: {epochs: 3", "is not valid YAML"),
+        ("a: b: c", "is not valid YAML"),
+    ],
+)
+def test_file_that_is_no_configuration(text: str, reason: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        read_config(path)
+
+
+def test_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read \(No such file or directory\); check the path"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        read_config(write(tmp_path, "name: !!python/object/apply:os.getcwd []\n"))
+
+
+# Overrides
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "expected"),
+    [
+        ("training.epochs=5", lambda config: config.training.epochs, 5),
+        ("training.learning_rate=4e-3", lambda config: config.training.learning_rate, 0.004),
+        ("training.patience=null", lambda config: config.training.patience, None),
+        ("model.hidden=[8, 16]", lambda config: config.model.hidden, (8, 16)),
+        ("model.residual=false", lambda config: config.model.residual, False),
+        ("root=/data/runs", lambda config: config.root, Path("/data/runs")),
+        ("name=other", lambda config: config.name, "other"),
+        ("variables.vorticity.units=1/s", lambda config: config.variables["vorticity"].units, "1/s"),
+        ("source.path=a=b", lambda config: config.source.path, Path("a=b")),
+        (" forecast.steps = 7", lambda config: config.forecast.steps, 7),
+    ],
+)
+def test_override(override: str, read: Any, expected: Any, tmp_path: Path) -> None:
+    path = write(tmp_path, "generate: {}\ntraining: {epochs: 2}\n")
+    assert read(read_config(path, [override])) == expected
+
+
+def test_later_override_wins_and_the_rest_stays(tmp_path: Path) -> None:
+    path = write(tmp_path, "generate: {}\ntraining: {epochs: 2, batch_size: 4}\n")
+    config = read_config(path, ["training.epochs=5", "training.epochs=6"])
+    assert (config.training.epochs, config.training.batch_size) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("training.epochs", "must have the form section.key=value"),
+        ("=5", "must have the form"),
+        ("training.=5", "must have the form"),
+        ("training.epochs={", "the value is not valid YAML"),
+        ("training.epochs.more=5", "training.epochs is a value, not a section"),
+        ("training.epoch=5", "did you mean 'epochs'"),
+        ("trainig.epochs=5", "did you mean 'training'"),
+        ("training.epochs=0", "greater than or equal to 1, got 0"),
+    ],
+)
+def test_broken_override(override: str, reason: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "generate: {}\ntraining: {epochs: 2}\n")
+    with pytest.raises(ConfigError, match=reason):
+        read_config(path, [override])
+
+
+# The tree itself
+
+
+def test_configuration_is_frozen() -> None:
+    config = check_config(MINIMAL)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        config.training.epochs = 3  # type: ignore[misc]
+
+
+def test_every_section_forbids_unknown_keys() -> None:
+    def sections(kind: type[Section]) -> set[type[Section]]:
+        return {kind}.union(*(sections(child) for child in kind.__subclasses__()))
+
+    found = sections(Section)
+    assert VariableConfig in found
+    for section in found:
+        assert section.model_config["extra"] == "forbid"
+        assert section.model_config["frozen"] is True
+
+
+def test_folders_and_empty_values_have_a_meaning() -> None:
+    config = check_config(tree(name="fluid", root="out", window={"history": 3, "horizon": 4}))
+    assert config.work_dir == Path("out/fluid")
+    assert config.archive_path == Path("out/fluid/archive")
+    assert config.source_path == Path("out/fluid/generated")
+    assert (config.gap, config.forecast_steps) == (7, 4)
+    given_values = check_config(tree(source={"path": "in"}, split={"gap": 0}, forecast={"steps": 9}))
+    assert (given_values.source_path, given_values.gap, given_values.forecast_steps) == (Path("in"), 0, 9)
+
+
+# The hash
+
+
+def test_hash_does_not_depend_on_root_order_or_process() -> None:
+    config = check_config(tree(name="a", seed=3))
+    assert check_config({"seed": 3, "name": "a", "generate": {}, "root": "/elsewhere"}).hash() == config.hash()
+    code = f"from pipeline.config import check_config; print(check_config({tree(name='a', seed=3)!r}).hash())"
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    assert result.stdout.strip() == config.hash()
+
+
+def test_hash_does_not_depend_on_writing_a_default_out() -> None:
+    assert check_config(tree(training={"epochs": 8})).hash() == check_config(MINIMAL).hash()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"name": "other"},
+        {"generate": {"seed": 1}},
+        {"source": {"files": ["*.grib"]}},
+        {"variables": {"vorticity": {"units": "s-1", "valid_range": [-9, 9]}}},
+        {"boundary": "closed"},
+        {"forcings": ["mask"]},
+        {"archive": {"chunk_time": 12}},
+        {"split": {"gap": 1}},
+        {"window": {"stride": 2}},
+        {"model": {"patch": 1}},
+        {"training": {"learning_rate": 0.0041}},
+        {"forecast": {"steps": 1}},
+        {"evaluation": {"stride": 2}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_hash_tells_every_section_apart(change: dict[str, Any]) -> None:
+    config, plain = check_config(tree(**change)), check_config(MINIMAL)
+    (section,) = change
+    assert config.hash() != plain.hash()
+    assert config.hash([section]) != plain.hash([section])
+    assert config.hash(set(Config.model_fields) - {section}) == plain.hash(set(Config.model_fields) - {section})
+
+
+def test_hash_of_sections_does_not_depend_on_their_order() -> None:
+    config = check_config(MINIMAL)
+    assert config.hash(["model", "training"]) == config.hash(["training", "model"])
+    assert len(config.hash()) == 12
+
+
+# Properties
+
+finite = st.floats(min_value=1e-12, max_value=1e12)
+names = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,20}\Z")
+variables = st.dictionaries(
+    st.text(min_size=1, max_size=10).filter(lambda text: text.isprintable()),
+    st.fixed_dictionaries(
+        {"units": st.text(max_size=8)},
+        optional={"valid_range": st.tuples(finite, finite), "source_name": st.none() | st.text(max_size=5)},
+    ),
+    min_size=1,
+    max_size=3,
+)
+trees = st.fixed_dictionaries(
+    {"generate": st.fixed_dictionaries({}, optional={"samples": st.integers(1, 10**6), "seed": st.integers(0, 2**63)})},
+    optional={
+        "name": names,
+        "variables": variables,
+        "forcings": st.lists(st.sampled_from(["time_of_day", "latitude", "mask"]), unique=True),
+        "model": st.fixed_dictionaries(
+            {},
+            optional={"hidden": st.lists(st.integers(1, 512), min_size=1), "norm": st.sampled_from(["none", "group"])},
+        ),
+        "training": st.fixed_dictionaries(
+            {}, optional={"learning_rate": finite, "patience": st.none() | st.integers(1, 9), "gpu": st.booleans()}
+        ),
+    },
+)
+
+
+@given(trees)
+def test_yaml_round_trip(some: dict[str, Any]) -> None:
+    config = check_config(some)
+    again = check_config(yaml.safe_load(config.to_yaml()))
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_shards_must_hold_whole_chunks(chunk: int, shard: int) -> None:
+    some = tree(archive={"chunk_time": chunk, "shard_time": shard})
+    if shard % chunk == 0:
+        assert check_config(some).archive.shard_time == shard
+    else:
+        with pytest.raises(ConfigError, match=f"multiple of chunk_time \\({chunk}\\), got {shard}"):
+            check_config(some)
+
+
+@given(st.text(min_size=1, max_size=12))
+def test_any_unknown_key_is_refused_in_one_line(key: str) -> None:
+    if key not in Config.model_fields:
+        with pytest.raises(ConfigError, match="unknown key"):
+            check_config(tree(**{key: 1}))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    )
+)
+def test_any_value_is_accepted_or_refused_with_a_config_error(value: Any) -> None:
+    refused = {}
+    for key in Config.model_fields:
+        try:
+            check_config(tree(**{key: value}))
+        except ConfigError as error:
+            refused[key] = str(error)
+    assert "boundary" in refused
+    assert all(key in message or "source.path" in message for key, message in refused.items())
