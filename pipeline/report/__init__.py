@@ -1,0 +1,26 @@
+"""The report of a run: figures, and one offline HTML page that shows them with the scores and what made them.
+
+What lives here: `maps`, `curves`, `style`, the `summary` in words, the `page`. What does not: choosing the example,
+scores (`verification`) and sending figures anywhere (`registry`).
+
+    written = write_report(Path("report/report.html"), ReportContent("Demo", scorecard, truth, forecast, "sample 88"))
+    written.figures["error"]    # report/figures/error.png
+"""
+
+from .curves import error_curves, skill_chart, training_curves
+from .maps import field_maps
+from .page import ReportContent, WrittenReport, write_report
+from .style import png
+from .summary import in_words
+
+__all__ = [
+    "ReportContent",
+    "WrittenReport",
+    "error_curves",
+    "field_maps",
+    "in_words",
+    "png",
+    "skill_chart",
+    "training_curves",
+    "write_report",
+]

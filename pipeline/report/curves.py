@@ -1,0 +1,120 @@
+"""Curves and charts of scores and of training.
+
+figure = error_curves(scorecard)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..lead_time import LeadTimes, milestones
+from ..scorecard import REFERENCES, Scorecard
+from .style import FAINT, INK, dress, dress_bar, scaled_unit
+
+_LINES: dict[str, dict[str, Any]] = {
+    "model": {"color": "#0b5cad", "linewidth": 2.4, "zorder": 4},
+    "persistence": {"color": "#c4501b", "linewidth": 1.6, "linestyle": (0, (5, 2))},
+    "climatology": {"color": "#66727f", "linewidth": 1.6, "linestyle": (0, (1.5, 1.5))},
+}
+_SKILL = "RdBu"
+
+
+def error_curves(scorecard: Scorecard) -> Figure:
+    """RMSE against lead time for each variable, with both baselines."""
+    scores, leads = scorecard.scores, scorecard.leads
+    count = len(scorecard.variables)
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(
+        figsize=(11.5 if columns > 1 else 7.5, 2.75 * rows + 0.6 if columns > 1 else 3.8), facecolor="white"
+    )
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for number, ax in enumerate(axes.flat):
+        if number >= count:
+            ax.set_axis_off()
+            continue
+        rmse = scores["rmse"].isel(variable=number)
+        exponent, unit = scaled_unit(rmse)
+        for source, style in _LINES.items():
+            values = rmse.sel(source=source).values * 10.0**-exponent
+            marker = "o" if len(leads.values) < 4 else None
+            ax.plot(leads.values, values, label=source, marker=marker, markersize=4, clip_on=False, **style)
+        ax.set_ylim(bottom=0)
+        ax.set_xlim(0, leads.values[-1])
+        dress(ax, str(scores["long_name"].values[number]), f"lead time ({leads.name})", f"RMSE{unit}")
+        ax.xaxis.set_major_locator(_lead_locator(leads))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
+    return figure
+
+
+def skill_chart(scorecard: Scorecard) -> Figure:
+    """Skill of the model in per cent by variable and lead time, against each baseline; blue where it is better."""
+    leads, count = scorecard.leads, len(scorecard.variables)
+    figure = Figure(figsize=(11.5, 2 * (0.34 * count + 0.75) + 0.35), facecolor="white")
+    figure.set_layout_engine("constrained", h_pad=0.08)
+    axes = figure.subplots(2, 1)
+    norm = Normalize(-100, 100)
+    for ax, reference in zip(axes, REFERENCES, strict=True):
+        percent = 100 * scorecard.skill(reference).values
+        ax.imshow(percent, cmap=_SKILL, norm=norm, aspect="auto", interpolation="nearest")
+        dress(ax, f"Skill against {reference}", "", "", grid=False)
+        ax.set_yticks(range(count), [str(name) for name in scorecard.scores["long_name"].values], fontsize=9)
+        shown = range(len(leads.values)) if len(leads.values) <= 31 else milestones(leads, 10)
+        ax.set_xticks(list(shown), [f"{leads.values[lead]:g}" for lead in shown])
+        ax.tick_params(length=0)
+        ax.set_xticks(np.arange(0.5, len(leads.values) - 1), minor=True)
+        ax.set_yticks(np.arange(0.5, count - 1), minor=True)
+        ax.grid(which="minor", color="white", linewidth=1.2)
+        ax.tick_params(which="minor", length=0)
+        for (row, column), value in np.ndenumerate(percent):
+            if np.isfinite(value) and len(leads.values) <= 31:
+                colour = "white" if abs(value) > 62 else INK
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+    axes[-1].set_xlabel(f"lead time ({leads.name})", fontsize=9, color=FAINT)
+    bar = figure.colorbar(ScalarMappable(norm, _SKILL), ax=axes, fraction=0.03, pad=0.01, extend="min")
+    dress_bar(bar, "1 − RMSE / RMSE of the baseline (%)")
+    return figure
+
+
+def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss of training and validation, and the learning rate, by epoch.
+
+    Args:
+        history: One record per epoch with `epoch`, `train_loss`, `validation_loss`, `learning_rate`.
+    """
+    epochs = [record["epoch"] for record in history]
+    figure = Figure(figsize=(11.5, 3.4), facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.1)
+    losses, rates = figure.subplots(1, 2, width_ratios=(2, 1))
+    marker = "o" if len(epochs) <= 40 else None
+    for key, label, style in (
+        ("train_loss", "training, one step ahead", {**_LINES["climatology"], "linestyle": "-"}),
+        ("validation_loss", "validation, closed loop over the horizon", _LINES["model"]),
+    ):
+        values = [float(record.get(key, np.nan)) for record in history]
+        losses.plot(epochs, values, label=label, marker=marker, markersize=3.5, **style)
+    best = min(history, key=lambda record: float(record["validation_loss"]))
+    losses.plot(best["epoch"], best["validation_loss"], "o", markersize=9, mfc="none", mec=INK, zorder=5, label="best")
+    losses.set_yscale("log")
+    dress(losses, "Error by epoch (standard deviations)", "epoch", "")
+    losses.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    rates.plot(epochs, [record["learning_rate"] for record in history], marker=marker, markersize=3.5, color=FAINT)
+    rates.set_ylim(bottom=0)
+    dress(rates, "Learning rate at the end of the epoch", "epoch", "")
+    for ax in (losses, rates):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _lead_locator(leads: LeadTimes) -> MaxNLocator:
+    steps = [1, 1.2, 2.4, 3, 6, 10] if leads.symbol in ("h", "mo") else [1, 2, 2.5, 5, 10]
+    return MaxNLocator(nbins=6, steps=steps, integer=all(value == int(value) for value in leads.values))

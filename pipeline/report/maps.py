@@ -1,0 +1,195 @@
+"""Maps of truth, forecast and error over lead time.
+
+figure = field_maps(truth["t2m"], forecast["t2m"])
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ..lead_time import LeadTimes, milestones
+from ..verification import long_name
+from .style import FAINT, INK, MASKED, RULE, dress_bar, largest, scaled_unit
+
+_SEQUENTIAL = (
+    ("temperature", "inferno"),
+    ("precipitation", "YlGnBu"),
+    ("humidity", "YlGnBu"),
+    ("radiation", "cividis"),
+)
+_SIGNED, _ERROR = "RdBu_r", "PuOr_r"
+
+
+def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataArray | None = None) -> Figure:
+    """Truth, forecast and their difference as maps at about five lead times.
+
+    Args:
+        truth: (lead_time, lat, lon) or (lead_time, y, x), NaN where masked; optionally with a coordinate `valid_time`.
+        forecast: The same.
+        weights: Area weights for the RMSE under each difference; none: all points alike.
+    """
+    shape = _panel_shape(truth)
+    chosen = list(milestones(LeadTimes.of(truth["lead_time"].values), 5 if shape[0] < 1.7 * shape[1] else 4))
+    exponent, unit = scaled_unit(truth)
+    fields = [array.isel(lead_time=chosen).values * 10.0**-exponent for array in (truth, forecast)]
+    fields.append(fields[1] - fields[0])
+    norm, cmap = _field_colours(truth, fields[0])
+    reach = largest(np.abs(fields[2]), 99.5)
+    error_norm = Normalize(-reach, reach)
+
+    columns, (width, height) = len(chosen), shape
+    figure = Figure(figsize=(width * columns + 1.75, height * 3 + 1.15), facecolor="white")
+    axes = figure.subplots(3, columns, squeeze=False)
+    _place(figure, width, height, columns)
+    for row, values in enumerate(fields):
+        for column, ax in enumerate(axes[row]):
+            colours = (error_norm, _ERROR) if row == 2 else (norm, cmap)
+            _draw_map(ax, truth, values[column], *colours)
+            _map_ticks(ax, truth, left=column == 0, bottom=row == 2)
+    for column, ax in enumerate(axes[0]):
+        ax.set_title(_map_title(truth, chosen[column]), fontsize=9, color=INK, linespacing=1.35)
+    for column, ax in enumerate(axes[2]):
+        rmse = _rmse(fields[2][column], None if weights is None else weights.values)
+        ax.text(
+            *(0.03, 0.97),
+            f"RMSE {rmse:.3g}",
+            transform=ax.transAxes,
+            va="top",
+            fontsize=7.5,
+            color=INK,
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
+        )
+    for row, name in enumerate(("Truth", "Forecast", "Forecast − truth")):
+        axes[row, 0].set_ylabel(name, fontsize=10, color=INK, fontweight="bold", labelpad=6)
+    _map_bar(figure, axes[:2], ScalarMappable(norm, cmap), fields[0:2], f"{long_name(truth)}{unit}")
+    _map_bar(figure, axes[2:], ScalarMappable(error_norm, _ERROR), fields[2:], f"Difference{unit}")
+    return figure
+
+
+def _field_colours(array: xr.DataArray, values: NDArray[Any]) -> tuple[Normalize, str]:
+    """Scale from the truth alone, so that a forecast that runs away shows; diverging around 0 for both signs."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(value) for value in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
+    if low < 0 < high and min(-low, high) > 0.1 * max(-low, high):
+        return Normalize(-max(-low, high), max(-low, high)), _SIGNED
+    names = " ".join(str(array.attrs.get(key, "")) for key in ("standard_name", "long_name")).lower()
+    cmap = next((cmap for word, cmap in _SEQUENTIAL if word in names), "viridis")
+    return Normalize(low, high if high > low else low + 1.0), cmap
+
+
+def _panel_shape(array: xr.DataArray) -> tuple[float, float]:
+    """Width and height of one map in inches, true to scale (at the middle latitude where geographic)."""
+    (top, bottom), (left, right) = (_edges(array[str(array.dims[axis])].values) for axis in (1, 2))
+    tall, wide = abs(bottom - top), abs(right - left)
+    if _geographic(array):
+        wide *= max(np.cos(np.deg2rad((top + bottom) / 2)), 0.2)
+    ratio = float(np.clip(tall / wide, 0.4, 1.8))
+    width = min(2.0 if ratio > 0.59 else 2.5, 2.6 / ratio)
+    return width, width * ratio
+
+
+def _place(figure: Figure, width: float, height: float, columns: int) -> None:
+    """Fixed margins in inches, so that every figure of a report lines up."""
+    full_width, full_height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=0.72 / full_width,
+        right=1 - 1.03 / full_width,
+        top=1 - 0.5 / full_height,
+        bottom=0.35 / full_height,
+        wspace=0.06,
+        hspace=0.06 * width / height,
+    )
+
+
+def _draw_map(ax: Axes, array: xr.DataArray, values: NDArray[Any], norm: Normalize, cmap: str) -> None:
+    y, x = (array[str(array.dims[axis])].values for axis in (1, 2))
+    ax.set_facecolor(MASKED)
+    (first, last), (left, right) = _edges(y), _edges(x)
+    if _even(y) and _even(x):
+        ax.imshow(
+            np.ma.masked_invalid(values),
+            cmap=cmap,
+            norm=norm,
+            extent=(left, right, first, last),
+            origin="lower",
+            interpolation="nearest",
+            aspect="auto",
+        )
+    else:
+        ax.pcolormesh(x, y, np.ma.masked_invalid(values), cmap=cmap, norm=norm, shading="nearest")
+    ax.set_xlim(min(left, right), max(left, right))
+    ax.set_ylim(min(first, last), max(first, last))
+    for spine in ax.spines.values():
+        spine.set_color(RULE)
+
+
+def _map_ticks(ax: Axes, array: xr.DataArray, *, left: bool, bottom: bool) -> None:
+    """Degrees at the outer panels where geographic, else none."""
+    ax.tick_params(labelsize=7, colors=FAINT, length=2, labelleft=left, labelbottom=bottom)
+    if not _geographic(array):
+        ax.set_xticks([])
+        ax.set_yticks([])
+        return
+    for axis, letters in ((ax.xaxis, "EW"), (ax.yaxis, "NS")):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 3, 5, 6, 10], integer=True))
+        axis.set_major_formatter(partial(_degrees, letters))
+
+
+def _degrees(letters: str, value: float, _position: int | None = None) -> str:
+    return f"{abs(value):g}°{letters[0] if value > 0 else letters[1] if value < 0 else ''}"
+
+
+def _map_title(array: xr.DataArray, lead: int) -> str:
+    """The lead time and, where it is a date, the valid time."""
+    title = LeadTimes.of(array["lead_time"].values).labels[lead]
+    valid = np.asarray(array.coords["valid_time"].values).reshape(-1) if "valid_time" in array.coords else np.array([])
+    if not np.issubdtype(valid.dtype, np.datetime64):
+        return title
+    day, _, hour = str(np.datetime_as_string(valid[lead], unit="m")).partition("T")
+    return f"{title}\n{day} {hour}"
+
+
+def _map_bar(
+    figure: Figure, axes: NDArray[Any], colours: ScalarMappable, fields: list[NDArray[Any]], label: str
+) -> None:
+    """A colour bar as tall as its rows; pointed where values lie beyond the scale."""
+    upper, lower = axes[0, -1].get_position(), axes[-1, -1].get_position()
+    width = figure.get_size_inches()[0]
+    place = figure.add_axes((upper.x1 + 0.12 / width, lower.y0, 0.14 / width, upper.y1 - lower.y0))
+    low, high = (float(np.nanmin(fields)), float(np.nanmax(fields))) if np.isfinite(fields).any() else (0.0, 0.0)
+    limits = colours.get_clim()
+    slack = 1e-6 * (limits[1] - limits[0])
+    below, above = low < limits[0] - slack, high > limits[1] + slack
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[below, above]
+    dress_bar(figure.colorbar(colours, cax=place, extend=extend, extendfrac=0.03), label)
+
+
+def _rmse(error: NDArray[Any], weights: NDArray[Any] | None) -> float:
+    valid = np.isfinite(error)
+    area = np.where(valid, 1.0 if weights is None else weights, 0.0)
+    return float(np.sqrt(np.sum(area * np.where(valid, error, 0.0) ** 2) / area.sum())) if area.sum() > 0 else np.nan
+
+
+def _geographic(array: xr.DataArray) -> bool:
+    return array.dims[1:] == ("lat", "lon")
+
+
+def _even(axis: NDArray[Any]) -> bool:
+    steps = np.diff(axis)
+    return len(axis) < 3 or bool(np.allclose(steps, steps[0], rtol=1e-3))
+
+
+def _edges(axis: NDArray[Any]) -> tuple[float, float]:
+    """Outer edges of the first and the last cell."""
+    half = (axis[1] - axis[0]) / 2, (axis[-1] - axis[-2]) / 2
+    return float(axis[0] - half[0]), float(axis[-1] + half[1])

@@ -1,0 +1,192 @@
+"""The report: one HTML file that needs nothing else, and its figures as PNG files beside it.
+
+write_report(Path("runs/demo/report/report.html"), content)
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from ..grid import GridSpec
+from ..scorecard import Scorecard
+from ..verification import long_name
+from .curves import error_curves, skill_chart, training_curves
+from .maps import field_maps
+from .style import png, units_text
+from .summary import in_words
+
+_MOST_MAPS = 6
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that a report shows; nothing is looked up elsewhere.
+
+    Attributes:
+        title: Heading, e.g. the name of the pipeline.
+        scorecard: Scores of the model.
+        truth: Example case from the Archive: variables (lead_time, lat, lon) or (lead_time, y, x) with CF attributes,
+            NaN where masked, coordinate `lead_time` as timedelta64 and optionally `valid_time` (lead_time).
+        forecast: The same from the model.
+        case: Name of the example, e.g. ``"init_time 2017-01-28 00:00 UTC"``.
+        history: One record per epoch (see `training_curves`); empty: no training figure.
+        facts: Tables of what made it, by heading, e.g. ``{"Data": {"snapshot_id": ...}, "Model": {...}}``.
+        timings: Seconds by stage.
+        config_yaml: The whole configuration.
+        created: When, as text.
+    """
+
+    title: str
+    scorecard: Scorecard
+    truth: xr.Dataset
+    forecast: xr.Dataset
+    case: str
+    history: Sequence[Mapping[str, Any]] = ()
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    config_yaml: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """Where a report lies: the page, and its figures by name (``maps_t2m``, ``error``, ``skill``, ``training``)."""
+
+    page: Path
+    figures: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A figure in the page; width and height in CSS pixels keep the page from jumping while it loads."""
+
+    name: str
+    heading: str
+    alt: str
+    source: str
+    width: int
+    height: int
+
+
+def write_report(path: Path, content: ReportContent) -> WrittenReport:
+    """Draw the figures, write them to `figures/` beside the page, and the page with the figures inside it.
+
+    Every file appears whole or not at all, the page last.
+
+    Args:
+        path: The HTML file; its folder is made where missing.
+        content: What to show.
+    """
+    folder = path.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, files = [], {}
+    for name, heading, alt, figure in _figures(content):
+        data = png(figure)
+        files[name] = folder / f"{name}.png"
+        _replace(files[name], data)
+        pictures.append(_picture(name, heading, alt, data))
+    _replace(path, render(content, pictures).encode())
+    return WrittenReport(path, files)
+
+
+def render(content: ReportContent, pictures: Sequence[_Picture]) -> str:
+    """The page as text."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"units": units_text, "number": _number, "percent": _percent, "duration": _duration}
+    template = environment.from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    scores = content.scorecard.scores
+    rows = content.scorecard.table()
+    names = dict(zip(content.scorecard.variables, scores["long_name"].values.tolist(), strict=True))
+    return template.render(
+        content=content,
+        summary=in_words(content.scorecard),
+        groups={name: [row for row in rows if row.variable == name] for name in names},
+        names=names,
+        maps=[picture for picture in pictures if picture.name.startswith("maps_")],
+        others={picture.name: picture for picture in pictures},
+        excluded=int(scores["excluded"].sum()),
+        without_maps=[long_name(content.truth[name]) for name in content.truth.data_vars][_MOST_MAPS:],
+        total_seconds=sum(content.timings.values()),
+    )
+
+
+def _figures(content: ReportContent) -> list[tuple[str, str, str, Figure]]:
+    """Name, heading, alternative text and figure, in the order of the page."""
+    found = []
+    weights = _area_weights(content.truth)
+    for name in list(content.truth.data_vars)[:_MOST_MAPS]:
+        truth, forecast = content.truth[name], content.forecast[name]
+        heading = long_name(truth)
+        alt = f"Maps of {heading}: truth, forecast and their difference over lead time, {content.case}"
+        figure = field_maps(truth, forecast, weights=weights)
+        found.append((f"maps_{_file_name(str(name))}", heading, alt, figure))
+    names = ", ".join(content.scorecard.scores["long_name"].values.tolist())
+    alt = f"RMSE against lead time of model, persistence and climatology: {names}. The numbers are in the score table."
+    found.append(("error", "Error against lead time", alt, error_curves(content.scorecard)))
+    alt = "Skill of the model in per cent by variable and lead time, against persistence and against climatology"
+    found.append(("skill", "Skill", alt, skill_chart(content.scorecard)))
+    if content.history:
+        alt = f"Training and validation error and learning rate over {len(content.history)} epochs"
+        found.append(("training", "Training", alt, training_curves(content.history)))
+    return found
+
+
+def _area_weights(dataset: xr.Dataset) -> xr.DataArray | None:
+    """Weights for the RMSE written on the maps; None where the axes are no lat and lon."""
+    if not {"lat", "lon"} <= set(dataset.coords):
+        return None
+    return xr.DataArray(GridSpec.from_dataset(dataset, "closed").area_weights(), dims=("lat", "lon"))
+
+
+def _picture(name: str, heading: str, alt: str, data: bytes) -> _Picture:
+    width, height = struct.unpack(">II", data[16:24])  # the PNG header, ISO/IEC 15948 section 11.2.2
+    source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+    return _Picture(name, heading, alt, source, width // 2, height // 2)
+
+
+def _number(value: float, signed: bool = False) -> str:
+    """Three significant digits, with a real minus sign and powers of ten."""
+    if not math.isfinite(value):
+        return "–"
+    mantissa, _, exponent = f"{value:{'+' if signed else ''}.3g}".partition("e")
+    text = f"{mantissa} × 10{units_text(f'E{int(exponent)}')[1:]}" if exponent else mantissa
+    return text.replace("-", "−")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.0f} %".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""What a Scorecard says, in words.
+
+in_words(scorecard)    # "Over 12 test cases the model beats both persistence and climatology ..."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..lead_time import LeadTimes
+from ..scorecard import REFERENCES, Scorecard, ScoreRow
+from .style import units_text
+
+
+def in_words(scorecard: Scorecard) -> str:
+    """One paragraph: for which variables, and up to which lead time, the model is better than the baselines."""
+    rmse = scorecard.scores["rmse"]
+    model = rmse.sel(source="model").values
+    better = {name: model < rmse.sel(source=name).values for name in REFERENCES}
+    both = better["persistence"] & better["climatology"]
+    names = [str(name) for name in scorecard.scores["long_name"].values]
+    count = f"{scorecard.cases} test case{'s' if scorecard.cases != 1 else ''}"
+    sentences = [
+        f"Over {count} the model's RMSE is below that of both baselines {_by_variable(names, both, scorecard)}."
+    ]
+    for name in REFERENCES:
+        lost = [variable for variable, row in zip(names, better[name], strict=True) if not row.any()]
+        if lost and len(lost) < len(names):
+            sentences.append(f"It does not beat {name} for {_join(lost)} at any lead time.")
+        elif lost:
+            sentences.append(f"It does not beat {name} at any lead time.")
+    first, last = scorecard.table(leads=2)[0], scorecard.table(leads=2)[-1 if len(names) == 1 else 1]
+    rows = [first] if len(scorecard.leads.values) == 1 else [first, last]
+    sentences.append(f"{names[0]}: " + "; ".join(_numbers(row) for row in rows) + ".")
+    return " ".join(sentences)
+
+
+def lead_range(better: Sequence[bool] | NDArray[np.bool_], leads: LeadTimes) -> str:
+    """Where a row of booleans over lead times is true, in words: ``from +2 h to +9 h``."""
+    places = np.flatnonzero(better)
+    labels, last = leads.labels, len(leads.values) - 1
+    if len(places) == 0:
+        return "at no lead time"
+    if len(places) == last + 1:
+        return "at every lead time"
+    if len(places) == 1:
+        return f"at {labels[places[0]]}"
+    if places[-1] - places[0] + 1 != len(places):
+        return f"at {len(places)} of {last + 1} lead times"
+    if places[0] == 0:
+        return f"up to {labels[places[-1]]}"
+    return f"from {labels[places[0]]} {'on' if places[-1] == last else f'to {labels[places[-1]]}'}"
+
+
+def _by_variable(names: list[str], both: NDArray[np.bool_], scorecard: Scorecard) -> str:
+    """Variables that share a range of lead times are named together, the best first."""
+    groups: dict[str, list[int]] = {}
+    for number, row in enumerate(both):
+        groups.setdefault(lead_range(row, scorecard.leads), []).append(number)
+    if len(groups) == 1:
+        (text,) = groups
+        return text if len(names) == 1 else f"{text} for every variable"
+    ordered = sorted(groups.items(), key=lambda group: -int(both[group[1][0]].sum()))
+    return "; ".join(f"{text} for {_join([names[number] for number in members])}" for text, members in ordered)
+
+
+def _numbers(row: ScoreRow) -> str:
+    units = f" {units_text(row.units)}".rstrip()
+    return (
+        f"at {row.lead_time} RMSE {row.rmse:.3g}{units} against {row.persistence:.3g}{units} of persistence "
+        f"and {row.climatology:.3g}{units} of climatology"
+    )
+
+
+def _join(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
