@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import archive
+from .archive import open_arrays, open_dataset
 from .config import Forcing
 from .errors import ArchiveError, ConfigError
 from .forcings import ForcingFields
@@ -110,7 +110,7 @@ class FrameReader:
     ) -> None:
         if len(fill) != len(variables):
             raise ValueError(f"fill must have one value per variable ({len(variables)}), got {len(fill)}")
-        with archive.open_dataset(path, snapshot_id) as dataset:
+        with open_dataset(path, snapshot_id) as dataset:
             missing = [name for name in variables if name not in dataset.data_vars]
             if missing:
                 held = ", ".join(str(name) for name in dataset.data_vars if name != "mask")
@@ -126,7 +126,7 @@ class FrameReader:
         self._fields = ForcingFields(forcings, self.grid, self._valid)
         self.forcing_channels = self._fields.channels
         self._fields.at(self.times[:1])  # refuses forcings that do not fit these times now, not at the first batch
-        held_open: Mapping[str, Any] = archive.open_arrays(path, variables, snapshot_id)
+        held_open: Mapping[str, Any] = open_arrays(path, variables, snapshot_id)
         self._arrays = [held_open[name] for name in variables]
         self._held = split if split is not None else self._extent
         self._frames = self._load(self._held) if self._bytes(self._held) <= cache_bytes else None
