@@ -307,7 +307,8 @@ def _stored_layout(store: icechunk.IcechunkStore, fields: xr.Dataset) -> ArrayLa
 
 def _open_store(store: icechunk.IcechunkStore, chunks: dict[str, int] | None = None) -> xr.Dataset:
     dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, chunks=chunks, decode_timedelta=False)
-    return dataset
+    # a store lists its arrays in no certain order
+    return dataset[sorted(map(str, dataset.data_vars))]
 
 
 @contextmanager

@@ -1,0 +1,291 @@
+"""Joining good files into the fields of one commit that continues the Archive.
+
+What lives here: variables spread over files, pieces of time put in a row, overlaps compared value by value, and what
+has to wait for a missing piece. What does not: the checks of a single file (`quality`) and the commit (`ingest`).
+
+    assembly = assemble_times(candidates, ["t2m", "tp"], archived=None)
+    assembly.fields            # one lazy dataset, or None where nothing can be committed
+
+Rules: Q-OVERLAP (other values for what is there already), Q-GAP (a piece before it is missing).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .cadence import Times, infer
+from .errors import SourceError
+from .fields import time_text
+from .quality import Rejection, VariableSurvey
+
+_COMPARED_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that passed every check of its own."""
+
+    path: Path
+    digest: str
+    fields: xr.Dataset
+    surveys: Mapping[str, VariableSurvey]
+
+    @property
+    def times(self) -> Times:
+        """Values of its time axis."""
+        times: Times = self.fields["time"].values
+        return times
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a batch comes to.
+
+    Attributes:
+        fields: What is to be appended, None where there is nothing.
+        used: Candidates that contribute to `fields`.
+        unfinished: Those of them that hold more than could be used yet; they are looked at again next time.
+        skipped: Candidates all of whose values are in the Archive (or the batch) already.
+        waiting: Candidates, good as they are, that cannot be committed before others arrive; with the reason.
+    """
+
+    fields: xr.Dataset | None
+    used: tuple[Candidate, ...] = ()
+    unfinished: tuple[Candidate, ...] = ()
+    skipped: tuple[Path, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    waiting: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The frames of one variable from `start` on that a candidate adds."""
+
+    candidate: Candidate
+    start: int
+
+    @property
+    def times(self) -> Times:
+        return self.candidate.times[self.start :]
+
+
+def assemble_times(candidates: Iterable[Candidate], names: Sequence[str], archived: xr.Dataset | None) -> Assembly:
+    """Join files along time.
+
+    Committed are the times for which every variable is there, from the end of the Archive (or the first such time) on
+    up to the first gap.
+
+    Args:
+        candidates: In any order.
+        names: All variables of the Archive.
+        archived: What is there already, masked points NaN.
+    """
+    pieces: dict[str, list[_Piece]] = {name: [] for name in names}
+    skipped, rejected = [], []
+    for candidate in sorted(candidates, key=lambda one: (one.times[0], one.path.name)):
+        own = [name for name in names if name in candidate.fields]
+        try:
+            starts = {name: _first_new(candidate, name, archived, pieces[name]) for name in own}
+        except SourceError as error:
+            rejected.append(Rejection(error.rule, candidate.path, error.message))
+            continue
+        fresh = {name: start for name, start in starts.items() if start < len(candidate.times)}
+        if not fresh:
+            skipped.append(candidate.path)
+        for name, start in fresh.items():
+            pieces[name].append(_Piece(candidate, start))
+    run = _run(pieces, archived)
+    used, unfinished, waiting = _shares(pieces, run, archived)
+    return Assembly(
+        _joined(pieces, run) if len(run) else None, used, unfinished, tuple(skipped), tuple(rejected), waiting
+    )
+
+
+def assemble_samples(
+    candidates: Iterable[Candidate], archived: xr.Dataset | None, places: Mapping[tuple[int, int], int]
+) -> Assembly:
+    """Join files along `sample`, in the order of the numbers their samples carry, then of names.
+
+    Args:
+        candidates: Each with all variables.
+        archived: What is there already.
+        places: First and last number of the samples of each archived file, and where in the Archive they start.
+    """
+    used: list[Candidate] = []
+    skipped, rejected = [], []
+    for candidate in sorted(candidates, key=lambda one: (sample_numbers(one.fields) or (math.inf, 0), one.path.name)):
+        numbers = sample_numbers(candidate.fields)
+        try:
+            known = False if numbers is None else _sample_is_known(candidate.fields, numbers, archived, places, used)
+        except SourceError as error:
+            rejected.append(Rejection(error.rule, candidate.path, error.message))
+            continue
+        if known:
+            skipped.append(candidate.path)
+        else:
+            used.append(candidate)
+    joined = _concat([one.fields for one in used], "sample") if used else None
+    return Assembly(joined, tuple(used), (), tuple(skipped), tuple(rejected))
+
+
+def sample_numbers(fields: xr.Dataset) -> tuple[int, int] | None:
+    """First and last number of the samples, None where they carry none."""
+    if "sample" not in fields.coords:
+        return None
+    values = fields["sample"].values
+    return int(values.min()), int(values.max())
+
+
+def _sample_is_known(
+    fields: xr.Dataset,
+    numbers: tuple[int, int],
+    archived: xr.Dataset | None,
+    places: Mapping[tuple[int, int], int],
+    used: Sequence[Candidate],
+) -> bool:
+    """Whether these very samples are there already.
+
+    Raises:
+        SourceError: ``Q-OVERLAP``: samples of these numbers are there with other values.
+    """
+    others: list[tuple[tuple[int, int], xr.Dataset]] = []
+    if archived is not None:
+        for there, start in places.items():
+            others.append((there, archived.isel(sample=slice(start, start + there[1] - there[0] + 1))))
+    others += [(own, one.fields) for one in used if (own := sample_numbers(one.fields)) is not None]
+    for there, other in others:
+        if numbers[0] > there[1] or there[0] > numbers[1]:
+            continue
+        if numbers == there and all(_equal(fields[name], other[name], "sample") for name in fields.data_vars):
+            return True
+        raise SourceError(
+            "Q-OVERLAP",
+            f"samples {numbers[0]} to {numbers[1]} are there already with other values; give them other "
+            "numbers, or ingest them under another name",
+        )
+    return False
+
+
+def _first_new(candidate: Candidate, name: str, archived: xr.Dataset | None, before: Sequence[_Piece]) -> int:
+    """Index of the first frame that is not there yet.
+
+    Raises:
+        SourceError: ``Q-OVERLAP`` or ``Q-TIME``.
+    """
+    field = candidate.fields[name]
+    times = candidate.times
+    start = 0
+    if archived is not None:
+        old = archived["time"].values
+        start = int((times <= old[-1]).sum())
+        if strange := np.setdiff1d(times[:start], old).tolist():
+            first = np.setdiff1d(times[:start], old)[0]
+            raise SourceError(
+                "Q-TIME",
+                f"{len(strange)} of its times, from {time_text(first)} on, lie before the end of the archive "
+                f"({time_text(old[-1])}) but are not in it; only later times can be appended",
+            )
+        if start:
+            _compare(field, archived[name].where(archived["mask"] == 1), "the archive", archived["mask"] == 1)
+    for piece in before:
+        _compare(field, piece.candidate.fields[name], piece.candidate.path.name, None)
+        start = max(start, int((times <= piece.times[-1]).sum()))
+    return start
+
+
+def _compare(field: xr.DataArray, other: xr.DataArray, where: str, mask: xr.DataArray | None) -> None:
+    common, mine, theirs = np.intersect1d(field["time"].values, other["time"].values, return_indices=True)
+    if not len(common):
+        return
+    ours = field if mask is None else field.where(mask)
+    if not _equal(ours.isel(time=mine), other.isel(time=theirs), "time"):
+        raise SourceError(
+            "Q-OVERLAP",
+            f"variable {field.name!r} has other values than {where} between {time_text(common[0])} and "
+            f"{time_text(common[-1])}; remove the revised file, or ingest it under another name",
+        )
+
+
+def _equal(first: xr.DataArray, second: xr.DataArray, axis: str) -> bool:
+    """Whether all values agree, NaN with NaN; read block by block."""
+    if first.shape != second.shape:
+        return False
+    rows = max(1, int(_COMPARED_BYTES * first.sizes[axis] // first.nbytes))
+    for start in range(0, first.sizes[axis], rows):
+        part = {axis: slice(start, start + rows)}
+        ours, theirs = (one.isel(part).compute(scheduler="threads").values for one in (first, second))
+        if not np.array_equal(ours, theirs, equal_nan=True):
+            return False
+    return True
+
+
+def _run(pieces: Mapping[str, Sequence[_Piece]], archived: xr.Dataset | None) -> Times:
+    """The times to commit: present for every variable, without a gap, following the archive."""
+    each = [np.concatenate([piece.times for piece in row]) if row else np.array([]) for row in pieces.values()]
+    if not all(len(times) for times in each):
+        return np.array([])
+    common: Times = functools.reduce(np.intersect1d, each)
+    if archived is None:
+        cadence = infer(common)
+        breaks = [] if cadence is None else np.flatnonzero(~cadence.follows(common)).tolist()
+        return common[: breaks[0] + 1] if breaks else common
+    old = archived["time"].values
+    chain = np.concatenate([old[-1:], common])
+    cadence = infer(old) or infer(chain)
+    breaks = [] if cadence is None else np.flatnonzero(~cadence.follows(chain)).tolist()
+    return chain[1 : breaks[0] + 1] if breaks else common
+
+
+def _shares(
+    pieces: Mapping[str, Sequence[_Piece]], run: Times, archived: xr.Dataset | None
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], tuple[Rejection, ...]]:
+    """Which candidates are used, which of them only in part, and why the rest waits."""
+    used: dict[Path, Candidate] = {}
+    unused: dict[Path, tuple[Candidate, Any]] = {}
+    for row in pieces.values():
+        for piece in row:
+            taken = np.isin(piece.times, run)
+            if taken.any():
+                used[piece.candidate.path] = piece.candidate
+            if not taken.all():
+                unused.setdefault(piece.candidate.path, (piece.candidate, piece.times[~taken][0]))
+    end = run[-1] if len(run) else None if archived is None else archived["time"].values[-1]
+    waiting = tuple(Rejection("Q-GAP", path, _why(time, pieces, end)) for path, (_, time) in sorted(unused.items()))
+    unfinished = tuple(candidate for path, (candidate, _) in unused.items() if path in used)
+    return tuple(used.values()), unfinished, waiting
+
+
+def _why(time: Any, pieces: Mapping[str, Sequence[_Piece]], end: Any) -> str:
+    lacking = [name for name, row in pieces.items() if not any((piece.times == time).any() for piece in row)]
+    if lacking:
+        return f"its frames from {time_text(time)} on wait for {', '.join(lacking)} at these times; fetch those files"
+    return f"its frames from {time_text(time)} on wait for those between {time_text(end)} and then; fetch those"
+
+
+def _joined(pieces: Mapping[str, Sequence[_Piece]], run: Times) -> xr.Dataset:
+    fields = []
+    for name, row in pieces.items():
+        parts = []
+        for piece in row:
+            taken = np.flatnonzero(np.isin(piece.times, run)) + piece.start
+            if len(taken):
+                # regular times and a run without gaps: what is taken of a piece is contiguous
+                parts.append(piece.candidate.fields[[name]].isel(time=slice(int(taken[0]), int(taken[-1]) + 1)))
+        fields.append(_concat(parts, "time"))
+    return xr.merge(fields, join="override", compat="override", combine_attrs="override")
+
+
+def _concat(parts: Sequence[xr.Dataset], axis: str) -> xr.Dataset:
+    if len(parts) == 1:
+        return parts[0]
+    return xr.concat(
+        parts, dim=axis, data_vars="all", coords="minimal", compat="override", join="override", combine_attrs="override"
+    )

@@ -1,0 +1,353 @@
+"""Ingest: new input files checked, joined and committed to the Archive; bad ones rejected with a reason.
+
+What lives here: the order of things, from files to one commit, and the noted state that makes the same file twice a
+no-op. What does not: reading (`sources`), the checks (`quality`, `reference`), joining (`assembly`), writing
+(`archive`).
+
+    result = ingest(config)
+    result.snapshot_id, result.appended, [str(rejection) for rejection in result.rejected]
+
+The whole of it happens under the Archive's lock, so that two ingests of the same files make one commit.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from . import archive
+from .assembly import Assembly, Candidate, assemble_samples, assemble_times, sample_numbers
+from .config import Config
+from .errors import ConfigError, SourceError
+from .fields import time_text
+from .progress import Event, Progress, silent
+from .quality import Rejection, check_cadence, check_finite, check_grid, check_mask, check_range, take_survey
+from .reference import Reference, grid_of, mask_coordinate, reference_of
+from .sources import check_container, digest, find, harmonise, open_lazily, present_variables
+
+_CONFIG_SECTIONS = ("source", "variables", "boundary", "archive")
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest did.
+
+    Attributes:
+        snapshot_id: The newest version of the Archive, made by this ingest or not.
+        committed: Files whose values went in, wholly or in part.
+        skipped: Files that are in the Archive already.
+        rejected: Files that broke a rule.
+        waiting: Files that are good but cannot go in, wholly or in part, before others arrive.
+        ignored: Files that hold none of the configured variables.
+        appended: Frames (or samples) added along `dim`.
+        coverage: What the Archive holds now, in words.
+    """
+
+    snapshot_id: str
+    committed: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    rejected: tuple[Rejection, ...]
+    waiting: tuple[Rejection, ...]
+    ignored: tuple[Path, ...]
+    appended: int
+    dim: str
+    coverage: str
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the Archive holds and which files made it."""
+
+    archived: xr.Dataset | None = None
+    digests: frozenset[str] = frozenset()
+    nan_points: dict[str, int] = field(default_factory=dict)
+    samples: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+@dataclass
+class _Batch:
+    """Files sorted by what becomes of them."""
+
+    good: list[Candidate] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    ignored: list[Path] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    unopened: bool = False
+
+    def reject(self, path: Path, error: SourceError) -> None:
+        self.rejected.append(Rejection(error.rule, path, error.message))
+
+
+def ingest(config: Config, progress: Progress = silent) -> IngestResult:
+    """Check the files of `config.source_path`, and commit what is new and good to `config.archive_path` as one commit.
+
+    Args:
+        config: Read are the sections source, variables, boundary and archive.
+        progress: Called for each file checked (unit "files"), then while writing (unit "MB").
+
+    Raises:
+        SourceError: No folder, no file, a variable that no file holds, more rejected files than the configuration
+            allows, or nothing good for an Archive that holds nothing yet. The Archive is unchanged.
+        ConfigError: The Archive was made with other variables, units or boundary.
+        ArchiveError: It is locked, or the disk is full. The Archive is unchanged.
+    """
+    paths = find(config.source_path, config.source.files)
+    with archive.lock(config.archive_path), ExitStack() as opened:
+        state = _state(config)
+        batch = _examine(config, paths, state, progress, opened)
+        _require_variables(config, batch, state)
+        assembly, reference = _assemble(config, batch, state)
+        _enforce(config, batch, state, assembly)
+        if assembly.fields is not None and reference is not None:
+            fields = _finished(config, assembly.fields, reference, state)
+            message = f"ingest {len(assembly.used)} file(s): {_coverage(fields)}"
+            metadata = _metadata(config, assembly, reference, state, batch.rejected)
+            archive.write(
+                config.archive_path, fields, config.archive, message=message, metadata=metadata, progress=progress
+            )
+        return _result(config, batch, assembly)
+
+
+def _state(config: Config) -> _State:
+    path = config.archive_path
+    if not archive.exists(path):
+        return _State()
+    archived = archive.open_dataset(path)
+    units = {str(name): str(data.attrs.get("units")) for name, data in archived.data_vars.items()}
+    wanted = {name: variable.units for name, variable in config.variables.items()}
+    if units != wanted:
+        there, here = (", ".join(f"{name} [{unit}]" for name, unit in each.items()) for each in (units, wanted))
+        raise ConfigError(
+            f"archive {path} holds {there}, but 'variables' names {here}; use another name for a new archive"
+        )
+    if archived.attrs.get("boundary", config.boundary) != config.boundary:
+        raise ConfigError(
+            f"archive {path} has the boundary {archived.attrs['boundary']!r}, but the configuration says "
+            f"{config.boundary!r}; use another name for a new archive"
+        )
+    commits = archive.log(path)
+    files = [file for commit in commits for file in commit.metadata.get("files", [])]
+    return _State(
+        archived,
+        frozenset(file["sha256"] for file in files if file["complete"]),
+        dict(commits[-1].metadata.get("nan_points", {})),
+        {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
+    )
+
+
+def _examine(config: Config, paths: Sequence[Path], state: _State, progress: Progress, opened: ExitStack) -> _Batch:
+    """Each file by itself."""
+    batch = _Batch()
+    seen = set(state.digests)
+    ranges = {name: variable.valid_range for name, variable in config.variables.items()}
+    for number, path in enumerate(paths):
+        progress(Event("ingest", number, len(paths), "files", message=path.name))
+        try:
+            check_container(path)
+            sha256 = digest(path)
+            if sha256 in seen:
+                batch.skipped.append(path)
+                continue
+            dataset = opened.enter_context(open_lazily(path))
+        except (SourceError, OSError) as error:
+            batch.unopened = True
+            batch.reject(path, error if isinstance(error, SourceError) else _unreadable(error))
+            continue
+        held = present_variables(dataset, config.variables)
+        if not held:
+            batch.ignored.append(path)
+            continue
+        batch.names.update(held)
+        try:
+            fields = harmonise(dataset, config.variables)
+            surveys = take_survey(fields)
+            check_finite(surveys)
+            check_range(surveys, ranges)
+        except SourceError as error:
+            batch.reject(path, error)
+            continue
+        seen.add(sha256)
+        batch.good.append(Candidate(path, sha256, fields, surveys))
+    progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
+    return batch
+
+
+def _unreadable(error: OSError) -> SourceError:
+    return SourceError("Q-UNREADABLE", f"it cannot be read ({error.strerror}); check the file's permissions")
+
+
+def _require_variables(config: Config, batch: _Batch, state: _State) -> None:
+    """A variable that no file holds is a mistake in the configuration, not a bad file."""
+    missing = [name for name in config.variables if name not in batch.names]
+    if state.archived is not None or batch.unopened or not missing:
+        return
+    there: dict[str, None] = {}
+    for path in [*batch.ignored, *(one.path for one in batch.good), *(one.path for one in batch.rejected)]:
+        with open_lazily(path) as dataset:
+            there.update(dict.fromkeys(map(str, dataset.data_vars)))
+    source = config.variables[missing[0]].source_name or missing[0]
+    raise SourceError(
+        "Q-MISSING-VARIABLE",
+        f"variable {source!r} is in no file of {config.source_path}, which hold {', '.join(there) or 'no variables'}; "
+        f"set variables.{missing[0]}.source_name to one of these",
+    )
+
+
+def _assemble(config: Config, batch: _Batch, state: _State) -> tuple[Assembly, Reference | None]:
+    """The files against each other and against the Archive; those that do not fit move to the rejected."""
+    names = list(config.variables)
+    if batch.good:
+        grid = grid_of(batch.good, state.archived)
+        batch.good = [
+            _on_grid(one, grid) for one in _passing(batch, batch.good, lambda one: _check_shape(one, grid, names))
+        ]
+    if not batch.good:
+        return Assembly(None), None
+    reference = reference_of(batch.good, state.archived, state.nan_points)
+
+    def check(one: Candidate) -> None:
+        if "sample" not in one.fields.dims:
+            check_cadence(one.times, reference.cadence)
+        check_mask(one.surveys, reference.masked, reference.nan_points)
+
+    batch.good = list(_passing(batch, batch.good, check))
+    if reference.masked.all():
+        raise SourceError("Q-MASK", "no point has values in every variable; check that the files belong together")
+    if "sample" in reference.grid.dims:
+        return assemble_samples(batch.good, state.archived, state.samples), reference
+    return assemble_times(batch.good, names, state.archived), reference
+
+
+def _check_shape(candidate: Candidate, grid: xr.Dataset, names: Iterable[str]) -> None:
+    check_grid(candidate.fields, grid)
+    missing = [name for name in names if name not in candidate.fields]
+    if "sample" in grid.dims and missing:
+        raise SourceError(
+            "Q-MISSING-VARIABLE",
+            f"expected all variables in each file of samples, {missing[0]!r} is missing; it has "
+            f"{', '.join(map(str, candidate.fields.data_vars))}",
+        )
+
+
+def _on_grid(candidate: Candidate, grid: xr.Dataset) -> Candidate:
+    """With the very coordinates of the reference, which differ at most by rounding."""
+    fixed = [dim for dim in grid.dims if dim != "sample" and (dim != "time" or "sample" in grid.dims)]
+    return Candidate(
+        candidate.path,
+        candidate.digest,
+        candidate.fields.assign_coords({dim: grid[dim].variable for dim in fixed}),
+        candidate.surveys,
+    )
+
+
+def _passing(batch: _Batch, candidates: Iterable[Candidate], check: Any) -> list[Candidate]:
+    passed = []
+    for candidate in candidates:
+        try:
+            check(candidate)
+        except SourceError as error:
+            batch.reject(candidate.path, error)
+        else:
+            passed.append(candidate)
+    return passed
+
+
+def _enforce(config: Config, batch: _Batch, state: _State, assembly: Assembly) -> None:
+    """Stop where too much is rejected, or where a first commit would hold nothing."""
+    rejected = [*batch.rejected, *assembly.rejected]
+    files = len(batch.rejected) + len(batch.good) + len(batch.skipped)
+    limit = config.source.max_rejected_share
+    nothing = state.archived is None and assembly.fields is None
+    if not nothing and len(rejected) <= limit * files:
+        return
+    if not rejected and assembly.waiting:
+        rejected = list(assembly.waiting)
+    if not rejected:
+        raise SourceError(
+            "Q-NO-FILES", f"no file in {config.source_path} holds a configured variable; correct source.files"
+        )
+    first = rejected[0]
+    others = f", and {len(rejected) - 1} more file(s) were rejected" if len(rejected) > 1 else ""
+    reason = (
+        "nothing is left to commit"
+        if nothing
+        else f"{len(rejected)} of {files} files is above source.max_rejected_share"
+    )
+    raise SourceError(first.rule, f"{first.path.name}: {first.message}{others}; {reason}, the archive is unchanged")
+
+
+def _finished(config: Config, fields: xr.Dataset, reference: Reference, state: _State) -> xr.Dataset:
+    """The fields with mask and attributes, in the order of the configuration."""
+    mask = mask_coordinate(reference)
+    ordered = fields[list(config.variables)]
+    if any(reference.nan_points.get(name, 0) < reference.masked.sum() for name in config.variables):
+        ordered = ordered.where(mask == 1)
+    if state.archived is None:
+        ordered = ordered.assign_coords(mask=mask)
+    ordered = ordered.assign({name: ordered[name].assign_attrs(fields[name].attrs) for name in config.variables})
+    ordered.attrs = {"Conventions": "CF-1.11", "boundary": config.boundary}
+    return ordered
+
+
+def _metadata(
+    config: Config, assembly: Assembly, reference: Reference, state: _State, rejected: Sequence[Rejection]
+) -> dict[str, Any]:
+    tree = config.model_dump(mode="json")
+    files = []
+    place = 0 if state.archived is None else int(state.archived.sizes.get("sample", 0))
+    for one in assembly.used:
+        entry: dict[str, Any] = {
+            "name": one.path.name,
+            "sha256": one.digest,
+            "variables": [str(name) for name in one.fields.data_vars],
+            "complete": all(one is not other for other in assembly.unfinished),
+        }
+        if "sample" in one.fields.dims:
+            entry |= {"start": place, "samples": sample_numbers(one.fields)}
+            place += one.fields.sizes["sample"]
+        files.append(entry)
+    return {
+        "files": files,
+        "rejected": [str(one) for one in [*rejected, *assembly.rejected]],
+        "nan_points": dict(reference.nan_points),
+        "config": {name: tree[name] for name in _CONFIG_SECTIONS},
+        "config_hash": config.hash(_CONFIG_SECTIONS),
+        "code_version": _code_version(),
+    }
+
+
+def _code_version() -> str:
+    try:
+        return importlib.metadata.version("minconv-pipeline")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "unknown"
+
+
+def _coverage(fields: xr.Dataset) -> str:
+    if "sample" in fields.dims:
+        return f"{fields.sizes['sample']} samples of {fields.sizes['time']} frames"
+    times = fields["time"].values
+    return f"{time_text(times[0])} to {time_text(times[-1])}, {len(times)} frames"
+
+
+def _result(config: Config, batch: _Batch, assembly: Assembly) -> IngestResult:
+    archived = archive.open_dataset(config.archive_path)
+    dim = "sample" if "sample" in archived.dims else "time"
+    return IngestResult(
+        snapshot_id=archive.head(config.archive_path),
+        committed=tuple(one.path for one in assembly.used),
+        skipped=(*batch.skipped, *assembly.skipped),
+        rejected=(*batch.rejected, *assembly.rejected),
+        waiting=assembly.waiting,
+        ignored=tuple(batch.ignored),
+        appended=0 if assembly.fields is None else int(assembly.fields.sizes[dim]),
+        dim=dim,
+        coverage=_coverage(archived),
+    )

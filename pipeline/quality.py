@@ -1,0 +1,203 @@
+"""The checks that decide whether a file may go in: one small function per rule, each with an id.
+
+What lives here: rejections and the checks on values, masks, grids and times of fields that were already brought to
+the contract. What does not: opening files and the rules broken while doing so (`sources`: Q-EMPTY, Q-NOT-NETCDF,
+Q-NOT-ZARR, Q-TRUNCATED, Q-MISSING-VARIABLE, Q-UNITS, Q-DIMENSIONS, Q-TIME, Q-GRID), and joining files (`assembly`:
+Q-OVERLAP, Q-GAP).
+
+    survey = take_survey(fields)                       # reads every value once, block by block
+    check_range(survey, {"t2m": (180.0, 340.0)})       # SourceError Q-RANGE
+
+A check raises `SourceError`; `ingest` turns it into the `Rejection` of that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .cadence import Cadence
+from .errors import SourceError
+from .fields import time_text
+
+Points = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file that is not taken, the id of the rule it breaks, and what is wrong with it in one sentence."""
+
+    rule: str
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.path.name}: {self.message}"
+
+
+@dataclass(frozen=True)
+class VariableSurvey:
+    """What one reading of a variable showed.
+
+    Attributes:
+        always_nan: Points that are NaN in every frame, bool [H, W].
+        ever_nan: Points that are NaN in some frame, bool [H, W]; the same object where the two agree.
+        lowest: Smallest value, NaN apart; `highest` likewise. Infinite where there is an Inf; NaN where all is NaN.
+    """
+
+    always_nan: Points
+    ever_nan: Points
+    lowest: float
+    highest: float
+
+
+def take_survey(fields: xr.Dataset) -> dict[str, VariableSurvey]:
+    """Read every value once, block by block along the leading dimension.
+
+    Raises:
+        SourceError: ``Q-TRUNCATED``: some block cannot be read.
+    """
+    return {str(name): _survey(field) for name, field in fields.data_vars.items()}
+
+
+def _survey(field: xr.DataArray) -> VariableSurvey:
+    axis = str(field.dims[0])
+    stops = np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))
+    always, ever = np.ones(field.shape[-2:], bool), np.zeros(field.shape[-2:], bool)
+    lows, highs = [], []
+    for start, stop in zip((0, *stops[:-1]), stops, strict=True):
+        try:
+            block = field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads").values
+        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
+            raise SourceError(
+                "Q-TRUNCATED",
+                f"variable {field.name!r} cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]} "
+                f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); fetch it again",
+            ) from error
+        missing = np.isnan(block)
+        frames = tuple(range(block.ndim - 2))
+        always &= missing.all(axis=frames)
+        ever |= missing.any(axis=frames)
+        # fmin and fmax pass over NaN without a warning where all of a block is NaN
+        lows.append(float(np.fmin.reduce(block, axis=None)))
+        highs.append(float(np.fmax.reduce(block, axis=None)))
+    same = ever if np.array_equal(always, ever) else always
+    return VariableSurvey(same, ever, float(np.fmin.reduce(lows)), float(np.fmax.reduce(highs)))
+
+
+def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:
+    """No value is infinite, and some value is there.
+
+    Raises:
+        SourceError: ``Q-INF`` or ``Q-NAN``.
+    """
+    for name, survey in surveys.items():
+        if survey.always_nan.all():
+            raise SourceError("Q-NAN", f"variable {name!r} has no values at all; fetch it again")
+        if not np.isfinite([survey.lowest, survey.highest]).all():
+            raise SourceError("Q-INF", f"variable {name!r} has infinite values, expected finite ones; correct the file")
+
+
+def check_range(surveys: Mapping[str, VariableSurvey], ranges: Mapping[str, tuple[float, float] | None]) -> None:
+    """Every value lies in the valid range of its variable, ends included.
+
+    Raises:
+        SourceError: ``Q-RANGE``.
+    """
+    for name, survey in surveys.items():
+        bounds = ranges.get(name)
+        # what is stored is float32, so the bounds are compared as such
+        if bounds is not None and (survey.lowest < np.float32(bounds[0]) or survey.highest > np.float32(bounds[1])):
+            raise SourceError(
+                "Q-RANGE",
+                f"variable {name!r} runs from {survey.lowest:g} to {survey.highest:g}, expected {bounds[0]:g} to "
+                f"{bounds[1]:g}; are the units of the file right?",
+            )
+
+
+def check_mask(surveys: Mapping[str, VariableSurvey], masked: Points, nan_points: Mapping[str, int]) -> None:
+    """Values are missing only at permanently masked points, and there where they are missing elsewhere.
+
+    Args:
+        surveys: Of one file.
+        masked: The permanent mask, True = masked, bool [H, W].
+        nan_points: For each variable, at how many points it is permanently missing by itself.
+
+    Raises:
+        SourceError: ``Q-NAN`` for gaps in time, ``Q-MASK`` for another mask.
+    """
+    for name, survey in surveys.items():
+        if absent := int((survey.always_nan & ~masked).sum()):
+            raise SourceError(
+                "Q-MASK",
+                f"variable {name!r} is missing throughout at {absent} points that are valid elsewhere; check its mask",
+            )
+        if gaps := int((survey.ever_nan & ~masked).sum()):
+            raise SourceError(
+                "Q-NAN",
+                f"variable {name!r} is missing at times at {gaps} points outside the permanent mask; fill the gaps",
+            )
+        found, expected = int((~survey.ever_nan & masked).sum()), int(masked.sum()) - nan_points.get(name, 0)
+        if found > expected:
+            raise SourceError(
+                "Q-MASK",
+                f"variable {name!r} has values at {found - expected} points that are masked elsewhere; check its mask",
+            )
+
+
+def check_grid(fields: xr.Dataset, reference: xr.Dataset) -> None:
+    """Dimensions and coordinates of space (and of time, within a sample) are those of the reference.
+
+    Raises:
+        SourceError: ``Q-DIMENSIONS``, ``Q-GRID`` or ``Q-TIME``.
+    """
+    if fields.sizes.keys() != reference.sizes.keys():
+        raise SourceError(
+            "Q-DIMENSIONS",
+            f"dimensions are {', '.join(map(str, fields.sizes))}, expected {', '.join(map(str, reference.sizes))}",
+        )
+    for dim in map(str, fields.dims):
+        if dim == "sample" or (dim == "time" and "sample" not in fields.dims):
+            continue
+        got, wanted = fields[dim].values, reference[dim].values
+        rule = "Q-TIME" if dim == "time" else "Q-GRID"
+        if got.shape != wanted.shape:
+            raise SourceError(
+                rule, f"{len(got)} points along {dim!r}, expected {len(wanted)}; bring it to the same grid"
+            )
+        if got.dtype.kind != wanted.dtype.kind or not _close(got, wanted):
+            raise SourceError(
+                rule,
+                f"{dim!r} runs from {got[0]} to {got[-1]}, expected {wanted[0]} to {wanted[-1]}; regrid it",
+            )
+    if fields["time"].dtype.kind != reference["time"].dtype.kind:
+        raise SourceError("Q-TIME", "times are relative here and dates elsewhere, or the reverse; make them alike")
+
+
+def _close(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
+    """Equal within a thousandth of the spacing: coordinates kept in single precision are the same grid."""
+    if got.dtype.kind == "M":
+        return bool(np.array_equal(got, wanted))
+    spacing = float(np.abs(np.diff(wanted)).min()) if len(wanted) > 1 else 1.0
+    return bool(np.allclose(got, wanted, rtol=0.0, atol=1e-3 * spacing))
+
+
+def check_cadence(times: np.ndarray[Any, Any], cadence: Cadence | None) -> None:
+    """Neighbouring times of one file are one step apart.
+
+    Raises:
+        SourceError: ``Q-TIME``.
+    """
+    if cadence is None:
+        return
+    if broken := np.flatnonzero(~cadence.follows(times)).tolist():
+        raise SourceError(
+            "Q-TIME",
+            f"{time_text(times[broken[0] + 1])} follows {time_text(times[broken[0]])}, expected steps of {cadence}; "
+            "fill the gap or leave the file out",
+        )
