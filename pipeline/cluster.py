@@ -71,12 +71,16 @@ def connect(address: str | None = None, token: Path | None = None, cpus: int | N
         TrainingError: The cluster cannot be started or reached, or there is no token for it.
     """
     if address is None:
-        with _private_folder() as folder, _environment(_private_token(folder)), _session(
-            address="local",
-            num_cpus=cpus if cpus is not None else len(os.sched_getaffinity(0)),
-            _temp_dir=str(folder),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
+        with (
+            _private_folder() as folder,
+            _environment(_private_token(folder)),
+            _session(
+                address="local",
+                num_cpus=cpus if cpus is not None else len(os.sched_getaffinity(0)),
+                _temp_dir=str(folder),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+            ),
         ):
             yield _describe(local=True)
     else:
@@ -178,7 +182,9 @@ def _session(**arguments: Any) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = arguments["address"]
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise TrainingError(f"Ray at {where} could not be started or reached ({reason}); check address and token") from error
+        raise TrainingError(
+            f"Ray at {where} could not be started or reached ({reason}); check address and token"
+        ) from error
     try:
         yield
     finally:

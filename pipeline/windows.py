@@ -92,6 +92,9 @@ class FrameReader:
         times: The Archive's time axis: datetime64, or float64 seconds.
         forcing_channels: Names of the forcing channels.
         cached: Whether the split lies in memory.
+        sampled: Whether the Archive holds independent samples rather than one time series.
+        samples: How many (1 in a time archive).
+        attributes: CF attributes of each variable and axis.
 
     Raises:
         ArchiveError: The archive cannot be opened or lacks a variable.
@@ -117,11 +120,12 @@ class FrameReader:
                 raise ArchiveError(f"archive {path} has no variable '{missing[0]}', only {held}; correct 'variables'")
             self.grid = GridSpec.from_dataset(dataset)
             self.times: NDArray[Any] = dataset["time"].values
-            self._sampled = "sample" in dataset.dims
-            samples = int(dataset.sizes.get("sample", 1))
+            self.sampled = "sample" in dataset.dims
+            self.samples = int(dataset.sizes.get("sample", 1))
+            self.attributes = {str(name): dict(dataset[name].attrs) for name in (*variables, *dataset.dims)}
             self._valid: NDArray[np.bool_] = dataset["mask"].values.astype(bool)
         self.mask = torch.from_numpy(self._valid)
-        self._extent = Split("archive", Span(0, samples), Span(0, len(self.times)))
+        self._extent = Split("archive", Span(0, self.samples), Span(0, len(self.times)))
         self._fill = np.asarray(fill, dtype=np.float32)
         self._fields = ForcingFields(forcings, self.grid, self._valid)
         self.forcing_channels = self._fields.channels
@@ -187,7 +191,7 @@ class FrameReader:
                 end = min(begin + FRAMES_PER_READ, part.frames.stop)
                 target = out[row, begin - part.frames.start : end - part.frames.start]
                 for channel, array in enumerate(self._arrays):
-                    block = array[sample, begin:end] if self._sampled else array[begin:end]
+                    block = array[sample, begin:end] if self.sampled else array[begin:end]
                     gone = np.isnan(block) | ~self._valid
                     target[:, channel] = np.where(gone, self._fill[channel], block)
         return out

@@ -1,10 +1,10 @@
 """A training checkpoint on disk: a folder whose `MANIFEST.json`, written last, lists every file with its sha256.
 
-    latest/             the weights after the newest epoch
-    best/               the weights with the lowest validation error so far
-    optimizer.pt        tensors only, read with ``weights_only=True``
-    state.json          epoch, step, seconds, history, RNG
-    MANIFEST.json
+latest/             the weights after the newest epoch
+best/               the weights with the lowest validation error so far
+optimizer.pt        tensors only, read with ``weights_only=True``
+state.json          epoch, step, seconds, history, RNG
+MANIFEST.json
 """
 
 from __future__ import annotations

@@ -22,34 +22,13 @@ from torch import Tensor, nn
 
 import minconv
 
-from ..config import Config
-from ..grid import GridSpec
-from ..statistics import Statistics
-from ..windows import FrameReader, Split, Splits, Window, order, windows
+from ..windows import FrameReader, Split, Window, order, windows
 from . import checkpoints
+from .job import TrainingJob, build_forecaster, open_reader
 from .objective import Objective, learning_rate_factor
 
 MAX_VALIDATION_WINDOWS = 64  # spread evenly over the split; more would cost time and change little
 SAY_EVERY_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """Everything that decides the outcome of a training run.
-
-    Attributes:
-        config: The configuration, with an absolute `root`.
-        snapshot_id: The version of the Archive to train on.
-        grid: Its grid.
-        splits: Its splits.
-        statistics: Moments of its training split.
-    """
-
-    config: Config
-    snapshot_id: str
-    grid: GridSpec
-    splits: Splits
-    statistics: Statistics
 
 
 class Worker(Protocol):
@@ -117,60 +96,6 @@ class LocalWorker:
         self.listener({"kind": "step", **message})
 
 
-def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:
-    """A Forecaster with fresh weights, from the seed, and the Normalizer of the job's statistics."""
-    config, model = job.config, job.config.model
-    torch.manual_seed(config.seed)
-    forecaster = minconv.Forecaster(
-        minconv.ForecasterConfig(
-            cell=model.cell,
-            in_channels=len(config.variables) + len(reader.forcing_channels),
-            out_channels=len(config.variables),
-            hidden=model.hidden,
-            kernel_size=model.kernel_size,
-            patch=model.patch,
-            boundary=model.closed_padding if config.boundary == "closed" else config.boundary,
-            norm=model.norm,
-            grid_shape=job.grid.shape if model.norm == "layer_hw" else None,
-            residual=model.residual,
-            tendency=model.tendency,
-            tendency_scale=model.tendency_scale,
-        )
-    )
-    state = job.statistics.state
-    mean, std = _forcing_moments(reader)
-    forecaster.normalizer = minconv.Normalizer(
-        torch.cat((torch.as_tensor(state.mean, dtype=torch.float32), mean)),
-        torch.cat((torch.as_tensor(state.std, dtype=torch.float32), std)),
-    )
-    return forecaster
-
-
-def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the grid, [Cf] each; 0 and 1 for a channel that is the same at every point.
-
-    Over a region, latitude and longitude vary by a few hundredths; the model should see their differences.
-    """
-    fields = reader.forcing_at(reader.times[0]).flatten(1)
-    varies = fields.std(dim=1) > 1e-6 if fields.numel() else torch.zeros(0, dtype=torch.bool)
-    mean = torch.where(varies, fields.mean(dim=1), 0.0)
-    return mean, torch.where(varies, fields.std(dim=1), 1.0)
-
-
-def open_reader(job: TrainingJob, split: Split) -> FrameReader:
-    """Frames of a split in the job's version of the Archive; masked points are filled with the variable's mean."""
-    config = job.config
-    return FrameReader(
-        config.archive_path,
-        job.snapshot_id,
-        variables=tuple(config.variables),
-        forcings=config.forcings,
-        fill=tuple(float(value) for value in job.statistics.state.mean),
-        cache_bytes=config.training.cache_bytes,
-        split=split,
-    )
-
-
 def run_loop(job: TrainingJob, worker: Worker) -> None:
     """Train to the end, from the newest checkpoint if there is one; every epoch ends in `worker.report`.
 
@@ -186,7 +111,10 @@ class _Training:
 
     def __init__(self, job: TrainingJob, worker: Worker) -> None:
         self.job, self.worker, self.options = job, worker, job.config.training
-        self.reader, self.validation_reader = open_reader(job, job.splits.train), open_reader(job, job.splits.validation)
+        self.reader, self.validation_reader = (
+            open_reader(job, job.splits.train),
+            open_reader(job, job.splits.validation),
+        )
         window = job.config.window
         self.length = window.history + window.horizon
         self.train_windows = windows(job.splits.train, self.length, window.stride)

@@ -1,7 +1,7 @@
 """What is minimised: the masked error of a window, by teacher forcing and in closed loop; and the learning-rate schedule.
 
-    objective = Objective(forecaster, mask, area_weights)
-    loss = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
+objective = Objective(forecaster, area_weights * mask)
+loss = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import minconv
+from minconv.rollout import closed_loop
 
 
 class Objective(nn.Module):
@@ -30,7 +31,9 @@ class Objective(nn.Module):
         self.channels = forecaster.config.out_channels
         self.register_buffer("weights", weights.float() / weights.float().mean(), persistent=False)
 
-    def forward(self, frames: Tensor, forcing: Tensor, closed_loop_steps: int = 0, noise: Tensor | None = None) -> Tensor:
+    def forward(
+        self, frames: Tensor, forcing: Tensor, closed_loop_steps: int = 0, noise: Tensor | None = None
+    ) -> Tensor:
         """Loss of a batch of windows.
 
         Args:
@@ -48,11 +51,11 @@ class Objective(nn.Module):
             inputs = inputs + noise * self.std
         predictions, state = self.forecaster(torch.cat((inputs, forcing[:, :seen]), dim=2))
         losses = [self._error(predictions, frames[:, 1 : seen + 1]).sum()]
-        last = predictions[:, -1]
-        for step in range(seen, seen + closed_loop_steps):
-            held = torch.where(self.weights > 0, last, frames[:, step])
-            last, state = self.forecaster.step(torch.cat((held, forcing[:, step]), dim=1), state)
-            losses.append(self._error(last, frames[:, step + 1]).sum())
+        if closed_loop_steps:
+            later = closed_loop(
+                self.forecaster, predictions[:, -1], state, closed_loop_steps, forcing[:, seen:-1], self.weights > 0
+            )
+            losses += [self._error(frame, frames[:, seen + 1 + n]).sum() for n, frame in enumerate(later)]
         return torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
 
     @property

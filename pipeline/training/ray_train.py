@@ -3,14 +3,13 @@
 What lives here: resources, run name, progress, the outcome. What does not: the loop itself (`loop`).
 
     with cluster.connect() as ray_cluster:
-        outcome = train(job, ray_cluster, progress)
+        outcome = train(job, run_name(config, snapshot_id), ray_cluster, progress)
     outcome.checkpoint     # folder that minconv.load reads
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import threading
@@ -24,17 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import minconv
-
 from ..cluster import Cluster, Mailbox
-from ..config import Config
 from ..errors import PipelineError, TrainingError
 from ..progress import Event, Progress, silent
 from . import checkpoints
-from .loop import TrainingJob, run_loop
+from .job import TrainingJob
+from .loop import run_loop
 
 CHECKPOINTS_KEPT = 2
-OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "model", "training")
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class TrainingOutcome:
     """A finished training run.
 
     Attributes:
-        run_name: Name derived from data, configuration and code.
+        run_name: Its name.
         checkpoint: Folder of the weights with the lowest validation error, for `minconv.load`.
         history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second.
         seconds: Wall time of this call, start-up included.
@@ -54,27 +50,12 @@ class TrainingOutcome:
     seconds: float
 
 
-def run_name(job: TrainingJob) -> str:
-    """Name of the run: the same data, configuration and code give the same name, and so the same run is resumed."""
-    key = "-".join((job.snapshot_id, job.config.hash(OUTCOME_SECTIONS), code_hash()))
-    return f"{job.config.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
-@functools.cache
-def code_hash() -> str:
-    """First 12 hex digits of the sha256 over the code that decides the weights."""
-    digest = hashlib.sha256()
-    for root in (Path(minconv.__file__).parent, Path(__file__).parent):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def train(job: TrainingJob, cluster: Cluster, progress: Progress = silent) -> TrainingOutcome:
+def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = silent) -> TrainingOutcome:
     """Train on a cluster; an interrupted run of the same name goes on from its newest valid checkpoint.
 
     Args:
         job: What to train.
+        name: Of the run (`lineage.run_name`).
         cluster: Where.
         progress: Told about steps (message "epoch 3") and finished epochs (values train_loss, validation_loss).
 
@@ -90,14 +71,17 @@ def train(job: TrainingJob, cluster: Cluster, progress: Progress = silent) -> Tr
     storage = job.config.work_dir / "training"
     storage.mkdir(parents=True, exist_ok=True)
     resources = {"CPU": threads, "GPU": 1} if options.gpu else {"CPU": threads}
-    name, mailbox = run_name(job), Mailbox()
+    mailbox = Mailbox()
     trainer = TorchTrainer(
         _ray_worker,
-        train_loop_config={"job": job, "mailbox": mailbox, "threads": threads},
+        train_loop_config={
+            "job": job,
+            "mailbox": mailbox,
+            "threads": threads,
+            "deadline": time.time() + options.deadline_seconds,
+        },
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=600),
-        scaling_config=ScalingConfig(
-            num_workers=options.workers, use_gpu=options.gpu, resources_per_worker=resources
-        ),
+        scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=options.gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
@@ -107,6 +91,9 @@ def train(job: TrainingJob, cluster: Cluster, progress: Progress = silent) -> Tr
     )
     with _listening(mailbox, job, progress):
         result = _fit(trainer)
+    failure = (result.metrics or {}).get("failure")
+    if failure is not None:
+        raise TrainingError(f"{failure}; nothing was registered; lower training.learning_rate or check the data")
     if result.checkpoint is None:
         raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
     return _outcome(name, Path(result.checkpoint.path), time.monotonic() - started)
@@ -120,7 +107,9 @@ def _fit(trainer: Any) -> Any:
         if isinstance(cause, PipelineError):
             raise cause from None
         reason = (" ".join(str(cause).split()) or type(cause).__name__)[:500]
-        raise TrainingError(f"training failed ({reason}); start the same command again to go on from its checkpoint") from error
+        raise TrainingError(
+            f"training failed ({reason}); start the same command again to go on from its checkpoint"
+        ) from error
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -139,13 +128,13 @@ def _outcome(name: str, folder: Path, seconds: float) -> TrainingOutcome:
 def _ray_worker(arguments: dict[str, Any]) -> None:
     """What runs in each worker process."""
     torch.set_num_threads(arguments["threads"])
-    run_loop(arguments["job"], _RayWorker(arguments["job"].config, arguments["mailbox"]))
+    run_loop(arguments["job"], _RayWorker(arguments["deadline"], arguments["mailbox"]))
 
 
 class _RayWorker:
     """A `loop.Worker` inside a Ray Train worker group."""
 
-    def __init__(self, config: Config, mailbox: Mailbox) -> None:
+    def __init__(self, deadline: float, mailbox: Mailbox) -> None:
         import ray.train
         import ray.train.torch
 
@@ -153,7 +142,7 @@ class _RayWorker:
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
-        self._deadline = time.monotonic() + config.training.deadline_seconds
+        self._deadline = deadline
         self._mailbox = mailbox
 
     def wrap(self, module: nn.Module) -> nn.Module:
@@ -184,10 +173,10 @@ class _RayWorker:
         ray.train.report(record, checkpoint=kept)
         if self.rank == 0:
             self._mailbox.put({"kind": "epoch", **record})
-        if "failure" in record:
-            raise TrainingError(f"{record['failure']}; lower training.learning_rate or check the data")
-        if time.monotonic() > self._deadline:
-            raise TrainingError("training ran past training.deadline_seconds; raise it and start the same command again")
+        if time.time() > self._deadline:
+            raise TrainingError(
+                "training ran past training.deadline_seconds; raise it and start the same command again"
+            )
 
     def say(self, message: dict[str, Any]) -> None:
         """Tell the driver."""

@@ -1,0 +1,245 @@
+"""Forecasts: a registered model rolled out from frames of the Archive, as a CF dataset in physical units.
+
+What lives here: choosing where a forecast starts, the rollout, the dataset and its file. What does not: scores
+(`evaluation`), the model itself (`minconv`).
+
+    reader = open_reader(model.metadata, archive_path, snapshot_id)
+    cases = cases_at(reader, history=24, init_times=[np.datetime64("2017-01-30T00")])
+    dataset = make_forecast(model, reader, cases, steps=24, attributes={"title": "…"})
+    write_forecast(dataset, Path("forecast.nc"))
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+import minconv
+
+from . import archive
+from .errors import ForecastError
+from .registry import RegisteredModel
+from .windows import FrameReader, Window
+
+FILE_SUFFIXES = (".nc", ".zarr")
+_LEAD_ATTRIBUTES = {"standard_name": "forecast_period", "long_name": "time since the last frame seen"}
+
+
+def open_reader(
+    model: Mapping[str, Any], archive_path: Path, snapshot_id: str | None, cache_bytes: int = 0, **split: Any
+) -> FrameReader:
+    """Frames of an Archive as this model wants them.
+
+    Args:
+        model: Metadata of a `RegisteredModel`.
+        archive_path: The Archive.
+        snapshot_id: Its version; None takes the newest.
+        cache_bytes: Memory for holding frames.
+        split: ``split=...``, the part to hold in memory.
+
+    Raises:
+        ForecastError: The Archive's grid is not the one the model was trained on.
+    """
+    reader = FrameReader(
+        archive_path,
+        snapshot_id,
+        variables=model["variables"],
+        forcings=model["forcings"],
+        fill=model["fill"],
+        cache_bytes=cache_bytes,
+        **split,
+    )
+    trained_on = tuple(model["grid_shape"])
+    if reader.grid.shape != trained_on:
+        raise ForecastError(
+            f"the model was trained on a grid of {trained_on[0]} x {trained_on[1]} points, archive {archive_path} has "
+            f"{reader.grid.shape[0]} x {reader.grid.shape[1]}; use the archive it was trained on, or train again"
+        )
+    return reader
+
+
+def cases_at(
+    reader: FrameReader,
+    history: int,
+    init_times: Sequence[Any] = (),
+    samples: Sequence[int] = (),
+) -> list[Window]:
+    """The windows whose last frame is at the given init_times (time archive) or of the given samples.
+
+    Args:
+        reader: Frames of the Archive.
+        history: Frames a forecast is started from.
+        init_times: Valid times of last frames; empty in a time archive: the newest frame.
+        samples: Sample numbers; a forecast starts after the first `history` frames.
+
+    Raises:
+        ForecastError: A time or sample is not in the Archive, or has too few frames before it.
+    """
+    if reader.sampled:
+        return [_case_of_sample(reader, history, sample) for sample in (samples or (0,))]
+    if samples:
+        raise ForecastError("this archive is one time series without samples; give --init-time instead of --sample")
+    return [_case_at_time(reader, history, time) for time in (init_times or (reader.times[-1],))]
+
+
+def predict(model: RegisteredModel, reader: FrameReader, cases: Sequence[Window], steps: int) -> NDArray[np.float32]:
+    """Roll the model out from each case's `history` frames: physical units, [B, steps, C, H, W], NaN where masked."""
+    history = int(model.metadata["history"])
+    frames, forcing = reader.read(cases, history)
+    future = reader.forcing_at(np.stack([valid_times(reader, case.start + history - 1, steps) for case in cases]))
+    with torch.no_grad():
+        seen = torch.cat((frames, forcing), dim=2)
+        predicted = list(minconv.rollout(model.forecaster, seen, steps, future, mask=reader.mask))
+    fields: NDArray[np.float32] = torch.stack(predicted, dim=1).numpy()
+    return np.where(reader.mask.numpy(), fields, np.float32(np.nan))
+
+
+def valid_times(reader: FrameReader, init: int, steps: int) -> NDArray[Any]:
+    """Times of the `steps` frames after frame number `init`: the Archive's, then on by its last step."""
+    known = reader.times[init + 1 : init + 1 + steps]
+    step = reader.times[-1] - reader.times[-2]
+    beyond = reader.times[-1] + step * np.arange(1, steps - len(known) + 1)
+    return np.concatenate((known, beyond.astype(reader.times.dtype)))
+
+
+def lead_times(reader: FrameReader, init: int, steps: int) -> NDArray[np.timedelta64]:
+    """Offsets from frame number `init`; the unitless time of a simulation counts as seconds."""
+    offsets = valid_times(reader, init, steps) - reader.times[init]
+    if np.issubdtype(offsets.dtype, np.timedelta64):
+        return offsets.astype("timedelta64[ns]")
+    return np.rint(offsets * 1e9).astype("timedelta64[ns]")
+
+
+def make_forecast(
+    model: RegisteredModel, reader: FrameReader, cases: Sequence[Window], steps: int, attributes: Mapping[str, str]
+) -> xr.Dataset:
+    """Forecast and label: dims (init_time | sample, lead_time, lat, lon | y, x), coordinate valid_time.
+
+    Args:
+        model: The registered version.
+        reader: Frames of the Archive.
+        cases: Where to start, from `cases_at`.
+        steps: Lead times.
+        attributes: Global attributes to add: snapshot_id, config_hash, ….
+    """
+    fields = predict(model, reader, cases, steps)
+    init = [case.start + int(model.metadata["history"]) - 1 for case in cases]
+    first = "sample" if reader.sampled else "init_time"
+    leading = [case.sample for case in cases] if reader.sampled else reader.times[init]
+    grid = reader.grid
+    valid = np.stack([valid_times(reader, frame, steps) for frame in init])
+    coordinates: dict[str, Any] = {
+        first: (first, leading, {} if reader.sampled else {"standard_name": "forecast_reference_time"}),
+        "lead_time": ("lead_time", lead_times(reader, init[0], steps), _LEAD_ATTRIBUTES),
+        "valid_time": ((first, "lead_time"), valid, _valid_time_attributes(reader)),
+        grid.y_name: (grid.y_name, np.asarray(grid.y), _axis_attributes(reader, grid.y_name)),
+        grid.x_name: (grid.x_name, np.asarray(grid.x), _axis_attributes(reader, grid.x_name)),
+    }
+    dims = (first, "lead_time", grid.y_name, grid.x_name)
+    variables = {
+        name: (dims, fields[:, :, channel], dict(reader.attributes[name]))
+        for channel, name in enumerate(model.metadata["variables"])
+    }
+    version = model.version
+    known = {
+        "Conventions": "CF-1.11",
+        "model_name": version.name,
+        "model_version": str(version.version),
+        "model_run_id": version.run_id,
+        "trained_on_snapshot_id": version.tags.get("snapshot_id", ""),
+    }
+    return xr.Dataset(variables, coordinates, {**known, **attributes})
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file name that `write_forecast` could not serve, before any work is done.
+
+    Raises:
+        ForecastError: Neither ``.nc`` nor ``.zarr``.
+    """
+    if path.suffix not in FILE_SUFFIXES:
+        raise ForecastError(
+            f"output {path} must end in .nc (NetCDF) or .zarr, got {path.suffix or 'no suffix'!r}; rename it"
+        )
+
+
+def write_forecast(dataset: xr.Dataset, path: Path) -> None:
+    """Write NetCDF or Zarr, by the name's suffix; the file appears whole or not at all.
+
+    Raises:
+        ForecastError: The name has another suffix, or the file cannot be written.
+    """
+    check_target(path)
+    temporary = path.with_name(f".{path.name}.part")
+    encoding: dict[str, dict[str, Any]] = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    time = {"units": "hours since 1970-01-01", "dtype": "float64"}
+    times = {str(name): time for name, value in dataset.coords.items() if np.issubdtype(value.dtype, np.datetime64)}
+    lead = {"lead_time": {"units": "hours" if times else "seconds", "dtype": "float64"}}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
+        if path.suffix == ".nc":
+            dataset.to_netcdf(temporary, engine="netcdf4", encoding={**encoding, **times, **lead})
+        else:
+            dataset.to_zarr(temporary, zarr_format=3, consolidated=False, encoding={**times, **lead})
+            _remove(path)
+        temporary.replace(path)
+    except OSError as error:
+        _remove(temporary)
+        raise ForecastError(
+            f"forecast {path} cannot be written ({error.strerror or error}); free some space or choose another place"
+        ) from error
+
+
+def _case_of_sample(reader: FrameReader, history: int, sample: int) -> Window:
+    if not 0 <= sample < reader.samples:
+        raise ForecastError(
+            f"sample {sample} is not in the archive, which has samples 0 to {reader.samples - 1}; choose one of these"
+        )
+    if len(reader.times) < history:
+        raise ForecastError(
+            f"a forecast needs {history} frames of history, the archive's samples have {len(reader.times)}; train with a shorter history"
+        )
+    return Window(sample, 0)
+
+
+def _case_at_time(reader: FrameReader, history: int, time: Any) -> Window:
+    times = reader.times
+    found = np.flatnonzero(times == np.asarray(time).astype(times.dtype))
+    first = times[min(history, len(times)) - 1]
+    if not found.size or found[0] < history - 1:
+        raise ForecastError(
+            f"init_time {archive.time_text(time)} cannot be started from: the archive and a history of {history} frames allow "
+            f"{archive.time_text(first)} to {archive.time_text(times[-1])} at the archive's own times; choose one of these"
+        )
+    return Window(0, int(found[0]) - history + 1)
+
+
+def _valid_time_attributes(reader: FrameReader) -> dict[str, str]:
+    return {"standard_name": "time", "long_name": "valid time"} | ({} if _dated(reader) else {"units": "s"})
+
+
+def _axis_attributes(reader: FrameReader, name: str) -> dict[str, str]:
+    known = {
+        "lat": {"standard_name": "latitude", "units": "degrees_north"},
+        "lon": {"standard_name": "longitude", "units": "degrees_east"},
+    }
+    return dict(reader.attributes.get(name) or known.get(name, {}))
+
+
+def _dated(reader: FrameReader) -> bool:
+    return np.issubdtype(reader.times.dtype, np.datetime64)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

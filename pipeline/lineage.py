@@ -1,0 +1,102 @@
+"""Where a model comes from: what is stored with it, and the tags by which its version is found again.
+
+What lives here: metadata of the checkpoint, tags of the version, the hash and commit of the code. What does not: MLflow
+(`registry`), training (`training`).
+
+    name = run_name(config, snapshot_id)
+    metadata = model_metadata(job)
+    tags = version_tags(job)
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import minconv
+
+from .config import Config
+from .training.job import TrainingJob
+
+# A change in any other section (paths, chunks, evaluation) cannot change the weights.
+OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "model", "training")
+
+
+def run_name(config: Config, snapshot_id: str) -> str:
+    """Name of a training run: the same data, configuration and code give the same name, and so resume the same run."""
+    key = "-".join((snapshot_id, config.hash(OUTCOME_SECTIONS), code_hash()))
+    return f"{config.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+@functools.cache
+def code_hash() -> str:
+    """First 12 hex digits of the sha256 over the code that decides the weights: `minconv` and `pipeline.training`."""
+    digest = hashlib.sha256()
+    for root in (Path(minconv.__file__).parent, Path(__file__).parent / "training"):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of the distribution and, in a git checkout, the commit (``+changes`` where files differ from it)."""
+    try:
+        number = version("minconv-pipeline")
+    except PackageNotFoundError:
+        number = "unknown"
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return number
+    changes = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    return f"{number} ({commit}{changes})"
+
+
+def model_metadata(job: TrainingJob) -> dict[str, Any]:
+    """What a forecast needs to know about a model beside its weights, as plain JSON."""
+    config = job.config
+    return {
+        "name": config.name,
+        "variables": list(config.variables),
+        "units": {name: variable.units for name, variable in config.variables.items()},
+        "forcings": list(config.forcings),
+        "fill": [float(value) for value in job.statistics.state.mean],
+        "history": config.window.history,
+        "horizon": config.window.horizon,
+        "grid_shape": list(job.grid.shape),
+        "grid": job.grid.to_dict(),
+        "snapshot_id": job.snapshot_id,
+        "statistics": job.statistics.to_dict(),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def version_tags(job: TrainingJob) -> dict[str, str]:
+    """Tags of a model version."""
+    return {
+        "run_name": run_name(job.config, job.snapshot_id),
+        "snapshot_id": job.snapshot_id,
+        "statistics_hash": job.statistics.hash(),
+        "config_hash": job.config.hash(),
+        "code_hash": code_hash(),
+        "code_version": code_version(),
+        "cell": job.config.model.cell,
+    }
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the folder of the code; empty where that is no checkout of ours."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

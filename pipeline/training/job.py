@@ -1,0 +1,129 @@
+"""What to train: the data, the model and the options of one training run, fixed before any worker starts.
+
+job = prepare(config, snapshot_id, progress)
+forecaster = build_forecaster(job, open_reader(job, job.splits.train))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import minconv
+
+from .. import archive
+from ..config import Config
+from ..errors import ConfigError
+from ..grid import GridSpec
+from ..progress import Progress, silent
+from ..statistics import Statistics, compute_statistics
+from ..windows import FrameReader, Split, Splits, make_splits
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that decides the outcome of a training run.
+
+    Attributes:
+        config: The configuration, with an absolute `root`.
+        snapshot_id: The version of the Archive to train on.
+        grid: Its grid.
+        splits: Its splits.
+        statistics: Moments of its training split.
+    """
+
+    config: Config
+    snapshot_id: str
+    grid: GridSpec
+    splits: Splits
+    statistics: Statistics
+
+
+def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> TrainingJob:
+    """Cut the splits and take the statistics of the training split.
+
+    Args:
+        config: With an absolute `root`.
+        snapshot_id: The version of the Archive to train on.
+        progress: Told about the statistics.
+
+    Raises:
+        ConfigError: The Archive is too short for the splits and windows.
+        ArchiveError: It lacks a variable.
+    """
+    window = config.window
+    with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
+        splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
+        statistics = compute_statistics(
+            dataset, tuple(config.variables), splits.train, progress, snapshot_id=snapshot_id
+        )
+        return TrainingJob(config, snapshot_id, GridSpec.from_dataset(dataset, config.boundary), splits, statistics)
+
+
+def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:
+    """A Forecaster with fresh weights, from the seed, and the Normalizer of the job's statistics."""
+    torch.manual_seed(job.config.seed)
+    forecaster = minconv.Forecaster(_forecaster_config(job, len(reader.forcing_channels)))
+    state = job.statistics.state
+    mean, std = _forcing_moments(reader)
+    forecaster.normalizer = minconv.Normalizer(
+        torch.cat((torch.as_tensor(state.mean, dtype=torch.float32), mean)),
+        torch.cat((torch.as_tensor(state.std, dtype=torch.float32), std)),
+    )
+    return forecaster
+
+
+def _forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.ForecasterConfig:
+    """The model section in minconv's terms.
+
+    Raises:
+        ConfigError: No model can be built so, or the grid does not fold into patches.
+    """
+    config, model = job.config, job.config.model
+    if any(side % model.patch for side in job.grid.shape):
+        height, width = job.grid.shape
+        raise ConfigError(f"model.patch must divide the grid of {height} x {width} points, got {model.patch}; use 1")
+    try:
+        return minconv.ForecasterConfig(
+            cell=model.cell,
+            in_channels=len(config.variables) + forcing_channels,
+            out_channels=len(config.variables),
+            hidden=model.hidden,
+            kernel_size=model.kernel_size,
+            patch=model.patch,
+            boundary=model.closed_padding if config.boundary == "closed" else config.boundary,
+            norm=model.norm,
+            grid_shape=job.grid.shape if model.norm == "layer_hw" else None,
+            residual=model.residual,
+            tendency=model.tendency,
+            tendency_scale=model.tendency_scale,
+        )
+    except minconv.MinconvError as error:
+        raise ConfigError(f"model: {error}") from error
+
+
+def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the grid, [Cf] each; 0 and 1 for a channel that is the same at every point.
+
+    Over a region, latitude and longitude vary by a few hundredths; the model should see their differences.
+    """
+    fields = reader.forcing_at(reader.times[0]).flatten(1)
+    varies = fields.std(dim=1) > 1e-6 if fields.numel() else torch.zeros(0, dtype=torch.bool)
+    mean = torch.where(varies, fields.mean(dim=1), 0.0)
+    return mean, torch.where(varies, fields.std(dim=1), 1.0)
+
+
+def open_reader(job: TrainingJob, split: Split) -> FrameReader:
+    """Frames of a split in the job's version of the Archive; masked points are filled with the variable's mean."""
+    config = job.config
+    return FrameReader(
+        config.archive_path,
+        job.snapshot_id,
+        variables=tuple(config.variables),
+        forcings=config.forcings,
+        fill=tuple(float(value) for value in job.statistics.state.mean),
+        cache_bytes=config.training.cache_bytes,
+        split=split,
+    )

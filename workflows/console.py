@@ -1,0 +1,145 @@
+"""What the user sees: progress bars in a terminal, plain lines elsewhere, tables, and errors as one sentence.
+
+console = Console(quiet=False)
+with console.stage("training") as progress:
+    train(job, cluster, progress)
+console.line("registered demo/1 as champion")
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import rich.box
+import rich.console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.progress import Event
+from pipeline.progress import Progress as Report
+
+PLAIN_LINE_EVERY_SECONDS = 10.0
+
+
+class Console:
+    """Output of the commands.
+
+    Args:
+        quiet: Plain lines, at the end of a stage only.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.out = rich.console.Console(highlight=False, soft_wrap=True)
+        self.err = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether bars can be drawn."""
+        return self.out.is_terminal and not self.quiet
+
+    def line(self, text: str) -> None:
+        """One line of result, shown in every mode."""
+        self.out.print(text, markup=False)
+
+    def error(self, text: str) -> None:
+        """The one sentence of a failure."""
+        self.err.print(f"error: {text}", markup=False)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know, on the error stream."""
+        self.err.print(f"warning: {text}", markup=False)
+
+    def table(
+        self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    ) -> None:
+        """A table; columns in `right` are numbers."""
+        table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False, box=rich.box.SIMPLE_HEAD)
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        width = None if self.out.is_terminal else 160  # a file or pipe has no width of its own
+        self.out.print(table, width=width)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Report]:
+        """Show the events of one stage while the body runs."""
+        if self.live:
+            with _bar() as progress:
+                yield _BarReport(progress, name)
+        else:
+            yield _LineReport(self, name)
+
+
+def _bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}", style="cyan"),
+        transient=True,
+    )
+
+
+class _BarReport:
+    """Events as a bar with rate, ETA and numbers."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(name, total=None, count="starting", values="")
+
+    def __call__(self, event: Event) -> None:
+        self._progress.update(
+            self._task, completed=event.done, total=event.total, count=_count(event), values=_values(event)
+        )
+
+
+class _LineReport:
+    """Events as lines, at most one in ten seconds; an event with another message or unit does not count as news."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._started = self._said = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        now = time.monotonic()
+        if self._console.quiet or now - self._said < PLAIN_LINE_EVERY_SECONDS:
+            return
+        self._said = now
+        self._console.line(f"{self._name}: {_count(event)} {_values(event)} ({now - self._started:.0f} s)")
+
+
+def _count(event: Event) -> str:
+    return f"{event.done} {event.unit}" if event.total is None else f"{event.done}/{event.total} {event.unit}"
+
+
+def _values(event: Event) -> str:
+    shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.values.items() if name in SHOWN_VALUES]
+    return ", ".join([*shown, event.message] if event.message else shown)
+
+
+SHOWN_VALUES = ("loss", "train_loss", "validation_loss", "rate", "learning_rate", "frames_per_second", "MB_per_second")
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for people: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def bytes_text(size: float) -> str:
+    """A size for people: ``3.4 MB``."""
+    power = min(3, max(0, int(math.log10(max(size, 1)) // 3)))
+    return f"{size / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"

@@ -1,0 +1,70 @@
+"""All stages in order: generate, ingest, train, evaluate, forecast, report; work that is done already is not done again.
+
+run_all(Context(load_config("demo"), Console()))
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from . import stages
+from .commands import show_scores
+from .console import bytes_text, seconds_text
+from .context import Context
+from .report import make_report
+
+
+class _TimeTable:
+    """Seconds and outcome of every stage."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str]] = []
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[list[stages.Outcome]]:
+        """Time the body, which appends its outcome to the list."""
+        started, outcomes = time.monotonic(), list[stages.Outcome]()
+        yield outcomes
+        took = time.monotonic() - started
+        outcome = outcomes[0]
+        self.seconds[name] = took
+        self.rows.append(
+            (name, "done before" if outcome.skipped else seconds_text(took), outcome.summary, outcome.place)
+        )
+
+
+def run_all(context: Context) -> None:
+    """Run every stage of a configuration and show what each did, how long it took and where the results lie."""
+    config, console, table = context.config, context.console, _TimeTable()
+    started = time.monotonic()
+    if config.generate is not None and config.source.path is None:
+        with table.measure("generate") as done:
+            done.append(stages.generate_files(console, config.generate, config.source_path))
+    with table.measure("ingest") as done:
+        done.append(stages.ingest_files(context)[1])
+    with table.measure("train") as done:
+        version, outcome = stages.train_model(context)
+        done.append(outcome)
+    with table.measure("evaluate") as done:
+        scorecard, outcome = stages.evaluate_model(context, version)
+        done.append(outcome)
+    with table.measure("forecast") as done:
+        done.append(stages.newest_forecast(context, version))
+    with table.measure("report") as done:
+        done.append(make_report(context, version, scorecard, table.seconds))
+    show_scores(console, scorecard)
+    console.table(config.name, ("stage", "time", "what", "where"), table.rows, right=(1,))
+    console.line(
+        f"total {seconds_text(time.monotonic() - started)}, peak memory {bytes_text(_peak_bytes())} (largest process)"
+    )
+    console.line(f"MLflow: {context.tracking_uri}")
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory of the largest process among this one and its children."""
+    usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return usage * 1024

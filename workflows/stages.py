@@ -1,0 +1,212 @@
+"""The stages as the commands run them: each finds out whether its work is done already, does it, and says what it did.
+
+What lives here: order of calls, what counts as done, where files go. What does not: the work (`pipeline`), the look
+(`console`), the sequence of all stages (`run`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from pipeline import archive, cluster, lineage
+from pipeline.config import GenerateConfig
+from pipeline.evaluation import evaluate
+from pipeline.forecast import cases_at, check_target, make_forecast, open_reader, write_forecast
+from pipeline.ingest import IngestResult, ingest
+from pipeline.model_files import write_model_files
+from pipeline.progress import Event
+from pipeline.registry import EpochLog, ModelVersion, RegisteredModel, Run
+from pipeline.scorecard import Scorecard
+from pipeline.synthetic import generate
+from pipeline.training import TrainingJob, TrainingOutcome, prepare, train
+from pipeline.windows import make_splits
+
+from .console import Console
+from .context import Context
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did.
+
+    Attributes:
+        summary: For the table, e.g. ``"96 samples in 2 files"``.
+        skipped: Its work was done already.
+        place: Where the result lies.
+    """
+
+    summary: str
+    skipped: bool
+    place: str
+
+
+def generate_files(console: Console, request: GenerateConfig, out: Path) -> Outcome:
+    """Simulate the input, unless it is there."""
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.nc")} if out.is_dir() else {}
+    with console.stage("generate") as progress:
+        written = generate(request, out, progress)
+    skipped = all(before.get(path) == path.stat().st_mtime_ns for path in written)
+    return Outcome(f"{request.samples} samples in {len(written)} file(s)", skipped, str(out))
+
+
+def ingest_files(context: Context) -> tuple[IngestResult, Outcome]:
+    """Check and archive new files."""
+    with context.console.stage("ingest") as progress:
+        result = ingest(context.config, progress)
+    for rejection in result.rejected:
+        context.console.warn(str(rejection))
+    if result.committed:
+        summary = f"{len(result.committed)} file(s), {result.appended} new along {result.dim}"
+    else:
+        summary = f"nothing new in {len(result.skipped)} file(s)"
+    place = f"{context.config.archive_path} at {result.snapshot_id}"
+    return result, Outcome(summary, not result.committed, place)
+
+
+def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
+    """Train on the newest version of the Archive and register the result, unless exactly that is registered."""
+    config, registry = context.config, context.registry
+    snapshot_id = archive.head(config.archive_path)
+    name = lineage.run_name(config, snapshot_id)
+    known = registry.find(run_name=name)
+    if known is not None:
+        return known, Outcome(
+            f"{_title(known)} was trained from the same data, configuration and code", True, known.uri
+        )
+    with context.console.stage("statistics") as progress:
+        job = prepare(config, snapshot_id, progress)
+    run = registry.run(name, _parameters(config.model_dump(mode="json")))
+    run.set_tags(lineage.version_tags(job))
+    run.log_input(
+        config.name, snapshot_id, {"archive": str(config.archive_path), "snapshot_id": snapshot_id}, "training"
+    )
+    log = EpochLog(run)
+    try:
+        with context.console.stage("training") as progress, cluster.connect(context.address, context.ray_token) as ray:
+
+            def report(event: Event) -> None:
+                progress(event)
+                if "validation_loss" in event.values:  # a finished epoch
+                    log.add(event.values)
+
+            outcome = train(job, name, ray, report)
+    except BaseException as error:
+        run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    log.complete(outcome.history)
+    version = _register(context, job, outcome, run)
+    run.finish()
+    best = min(record["validation_loss"] for record in outcome.history)
+    epochs = f"{len(outcome.history)} epochs, validation error {best:.3g} standard deviations"
+    return version, Outcome(f"{_title(version)}: {epochs}", False, version.uri)
+
+
+def evaluate_model(context: Context, version: ModelVersion) -> tuple[Scorecard, Outcome]:
+    """Score a version on the test split of the newest version of the Archive, unless that is done."""
+    snapshot_id = archive.head(context.config.archive_path)
+    path = _scorecard_path(context, version, snapshot_id)
+    if path.is_file():
+        scorecard = Scorecard.from_json(path.read_text(encoding="utf-8"))
+        return scorecard, Outcome(f"{scorecard.cases} cases, scored before", True, str(path))
+    model = context.registry.load(version.uri)
+    with context.console.stage("evaluate") as progress:
+        scorecard = evaluate(model, context.config, snapshot_id, progress)
+    run = context.registry.open_run(version.run_id)
+    run.log_metrics(scorecard.metrics())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(scorecard.to_json(), encoding="utf-8")
+    run.log_file(temporary, "scorecards")
+    temporary.replace(path)  # last, so that a scorecard on disk means that MLflow has its metrics
+    return scorecard, Outcome(f"{scorecard.cases} cases", False, str(path))
+
+
+def forecast_file(
+    context: Context,
+    version: ModelVersion,
+    out: Path,
+    init_time: str | None = None,
+    sample: int | None = None,
+    steps: int | None = None,
+) -> tuple[xr.Dataset, Outcome]:
+    """Forecast from one init_time or sample into a file, replacing what is there."""
+    check_target(out)
+    model = context.registry.load(version.uri)
+    snapshot_id = archive.head(context.config.archive_path)
+    with context.console.stage("forecast"):
+        dataset = make_dataset(context, model, snapshot_id, init_time, sample, steps)
+        write_forecast(dataset, out)
+    leads = dataset.sizes["lead_time"]
+    return dataset, Outcome(f"{leads} lead times by {_title(version)}", False, str(out))
+
+
+def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
+    """The forecast of `run`: from the newest frame, or the first test sample; done before if this version wrote it."""
+    snapshot_id = archive.head(context.config.archive_path)
+    name = f"{version.name}-{version.version}-{snapshot_id}-{context.config.forecast_steps}.nc"
+    out = context.config.work_dir / "forecasts" / name
+    if out.is_file():
+        return Outcome(f"by {_title(version)}, written before", True, str(out))
+    return forecast_file(context, version, out)[1]
+
+
+def make_dataset(
+    context: Context,
+    model: RegisteredModel,
+    snapshot_id: str,
+    init_time: str | None = None,
+    sample: int | None = None,
+    steps: int | None = None,
+) -> xr.Dataset:
+    """A forecast in memory; by default from the newest frame, or from the first test sample."""
+    config = context.config
+    reader = open_reader(model.metadata, config.archive_path, snapshot_id)
+    if reader.sampled and sample is None:
+        with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
+            sample = make_splits(dataset, config.split, config.gap).test.samples.start
+    cases = cases_at(
+        reader,
+        int(model.metadata["history"]),
+        init_times=() if init_time is None else (init_time,),
+        samples=() if sample is None else (sample,),
+    )
+    attributes = {
+        "title": f"Forecast of {', '.join(model.metadata['variables'])} by {_title(model.version)}",
+        "source": "minconv-pipeline",
+        "snapshot_id": snapshot_id,
+        "config_hash": config.hash(),
+        "code_version": lineage.code_version(),
+    }
+    return make_forecast(model, reader, cases, steps or config.forecast_steps, attributes)
+
+
+def _register(context: Context, job: TrainingJob, outcome: TrainingOutcome, run: Run) -> ModelVersion:
+    with tempfile.TemporaryDirectory(prefix="minconv-register-") as folder:
+        files = write_model_files(Path(folder), outcome.checkpoint, job, outcome.history)
+        return context.registry.register(run, files.checkpoint, lineage.version_tags(job), files.sizes, files.extra)
+
+
+def _scorecard_path(context: Context, version: ModelVersion, snapshot_id: str) -> Path:
+    cases = context.config.hash(("split", "window", "forecast", "evaluation"))
+    folder = context.config.work_dir / "scorecards"
+    return folder / f"{version.name}-{version.version}-{snapshot_id}-{cases}.json"
+
+
+def _title(version: ModelVersion) -> str:
+    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    return f"{version.name} version {version.version}{aliases}"
+
+
+def _parameters(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The configuration as flat parameters: ``training.epochs``."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _parameters(value, f"{prefix}.{key}" if prefix else key)
+    return flat
