@@ -47,7 +47,7 @@ class Climatology:
         variables: Names along C.
         fields: Means, float32 [K, C, H, W], NaN where masked; K runs over the slots of the cycle.
         day_parts: Times of day that are told apart (1: none).
-        period: First and last valid time of the training data, as text; for samples, their numbers.
+        period: First and last valid time (UTC) of the training data, as text; for samples, their numbers.
     """
 
     cycle: Cycle
@@ -231,4 +231,4 @@ def _blocks(dataset: xr.Dataset, variables: Sequence[str], block_bytes: int) -> 
 
 def _text(time: Any) -> str:
     moment = np.asarray(time)
-    return str(np.datetime_as_string(moment, unit="m")) if moment.dtype.kind == "M" else f"{time:g} s"
+    return str(np.datetime_as_string(moment, unit="m")).replace("T", " ") if moment.dtype.kind == "M" else f"{time:g} s"

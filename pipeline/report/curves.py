@@ -12,11 +12,12 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ..lead_time import LeadTimes, milestones
 from ..scorecard import REFERENCES, Scorecard
-from .style import FAINT, INK, dress, dress_bar, scaled_unit
+from .style import FAINT, INK, dress, dress_bar
+from .unit import Unit
 
 _LINES: dict[str, dict[str, Any]] = {
     "model": {"color": "#0b5cad", "linewidth": 2.4, "zorder": 4},
@@ -42,14 +43,14 @@ def error_curves(scorecard: Scorecard) -> Figure:
             ax.set_axis_off()
             continue
         rmse = scores["rmse"].isel(variable=number)
-        exponent, unit = scaled_unit(rmse)
+        unit = Unit.of(rmse.values, str(rmse["units"].item()))
         for source, style in _LINES.items():
-            values = rmse.sel(source=source).values * 10.0**-exponent
+            values = unit.scaled(rmse.sel(source=source).values)
             marker = "o" if len(leads.values) < 4 else None
             ax.plot(leads.values, values, label=source, marker=marker, markersize=4, clip_on=False, **style)
         ax.set_ylim(bottom=0)
         ax.set_xlim(0, leads.values[-1])
-        dress(ax, str(scores["long_name"].values[number]), f"lead time ({leads.name})", f"RMSE{unit}")
+        dress(ax, str(scores["long_name"].values[number]), f"lead time ({leads.name})", f"RMSE{unit.label}")
         ax.xaxis.set_major_locator(_lead_locator(leads))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
@@ -77,10 +78,10 @@ def skill_chart(scorecard: Scorecard) -> Figure:
         ax.tick_params(which="minor", length=0)
         for (row, column), value in np.ndenumerate(percent):
             if np.isfinite(value) and len(leads.values) <= 31:
-                colour = "white" if abs(value) > 62 else INK
-                ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+                colour = "white" if abs(value) > 55 else INK
+                ax.text(column, row, _whole(value), ha="center", va="center", fontsize=7.5, color=colour)
     axes[-1].set_xlabel(f"lead time ({leads.name})", fontsize=9, color=FAINT)
-    bar = figure.colorbar(ScalarMappable(norm, _SKILL), ax=axes, fraction=0.03, pad=0.01, extend="min")
+    bar = figure.colorbar(ScalarMappable(norm, _SKILL), ax=axes, aspect=32, pad=0.01, extend="min")
     dress_bar(bar, "1 − RMSE / RMSE of the baseline (%)")
     return figure
 
@@ -105,6 +106,9 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     best = min(history, key=lambda record: float(record["validation_loss"]))
     losses.plot(best["epoch"], best["validation_loss"], "o", markersize=9, mfc="none", mec=INK, zorder=5, label="best")
     losses.set_yscale("log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_locator(NullLocator())
     dress(losses, "Error by epoch (standard deviations)", "epoch", "")
     losses.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     rates.plot(epochs, [record["learning_rate"] for record in history], marker=marker, markersize=3.5, color=FAINT)
@@ -113,6 +117,10 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     for ax in (losses, rates):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _whole(value: float) -> str:
+    return f"{round(value)}".replace("-", "−")
 
 
 def _lead_locator(leads: LeadTimes) -> MaxNLocator:

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from ..lead_time import LeadTimes, milestones
 from ..verification import long_name
-from .style import FAINT, INK, MASKED, RULE, dress_bar, largest, scaled_unit
+from .style import FAINT, INK, MASKED, RULE, dress_bar, largest
+from .unit import Unit
 
 _SEQUENTIAL = (
     ("temperature", "inferno"),
-    ("precipitation", "YlGnBu"),
+    ("precipitation", "Blues"),
     ("humidity", "YlGnBu"),
     ("radiation", "cividis"),
 )
@@ -40,8 +41,8 @@ def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataA
     """
     shape = _panel_shape(truth)
     chosen = list(milestones(LeadTimes.of(truth["lead_time"].values), 5 if shape[0] < 1.7 * shape[1] else 4))
-    exponent, unit = scaled_unit(truth)
-    fields = [array.isel(lead_time=chosen).values * 10.0**-exponent for array in (truth, forecast)]
+    unit = Unit.of(truth.values, str(truth.attrs.get("units", "1")))
+    fields = [unit.scaled(array.isel(lead_time=chosen).values) for array in (truth, forecast)]
     fields.append(fields[1] - fields[0])
     norm, cmap = _field_colours(truth, fields[0])
     reach = largest(np.abs(fields[2]), 99.5)
@@ -71,8 +72,8 @@ def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataA
         )
     for row, name in enumerate(("Truth", "Forecast", "Forecast − truth")):
         axes[row, 0].set_ylabel(name, fontsize=10, color=INK, fontweight="bold", labelpad=6)
-    _map_bar(figure, axes[:2], ScalarMappable(norm, cmap), fields[0:2], f"{long_name(truth)}{unit}")
-    _map_bar(figure, axes[2:], ScalarMappable(error_norm, _ERROR), fields[2:], f"Difference{unit}")
+    _map_bar(figure, axes[:2], ScalarMappable(norm, cmap), fields[0:2], f"{long_name(truth)}{unit.label}")
+    _map_bar(figure, axes[2:], ScalarMappable(error_norm, _ERROR), fields[2:], f"Difference{unit.label}")
     return figure
 
 
@@ -156,7 +157,7 @@ def _map_title(array: xr.DataArray, lead: int) -> str:
     if not np.issubdtype(valid.dtype, np.datetime64):
         return title
     day, _, hour = str(np.datetime_as_string(valid[lead], unit="m")).partition("T")
-    return f"{title}\n{day} {hour}"
+    return f"{title}\n{day} {hour} UTC"
 
 
 def _map_bar(

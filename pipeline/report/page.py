@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
@@ -24,10 +26,12 @@ from ..scorecard import Scorecard
 from ..verification import long_name
 from .curves import error_curves, skill_chart, training_curves
 from .maps import field_maps
-from .style import png, units_text
+from .style import png
 from .summary import in_words
+from .unit import Unit
 
 _MOST_MAPS = 6
+_PIXELS = 1.5  # of a figure per CSS pixel
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def write_report(path: Path, content: ReportContent) -> WrittenReport:
         data = png(figure)
         files[name] = folder / f"{name}.png"
         _replace(files[name], data)
-        pictures.append(_picture(name, heading, alt, data))
+        pictures.append(_embed(name, heading, alt, data))
     _replace(path, render(content, pictures).encode())
     return WrittenReport(path, files)
 
@@ -104,16 +108,13 @@ def write_report(path: Path, content: ReportContent) -> WrittenReport:
 def render(content: ReportContent, pictures: Sequence[_Picture]) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"units": units_text, "number": _number, "percent": _percent, "duration": _duration}
+    environment.filters |= {"duration": _duration, "around_dates": _around_dates}
     template = environment.from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
     scores = content.scorecard.scores
-    rows = content.scorecard.table()
-    names = dict(zip(content.scorecard.variables, scores["long_name"].values.tolist(), strict=True))
     return template.render(
         content=content,
         summary=in_words(content.scorecard),
-        groups={name: [row for row in rows if row.variable == name] for name in names},
-        names=names,
+        groups=[_group(content.scorecard, number) for number in range(len(content.scorecard.variables))],
         maps=[picture for picture in pictures if picture.name.startswith("maps_")],
         others={picture.name: picture for picture in pictures},
         excluded=int(scores["excluded"].sum()),
@@ -150,19 +151,39 @@ def _area_weights(dataset: xr.Dataset) -> xr.DataArray | None:
     return xr.DataArray(GridSpec.from_dataset(dataset, "closed").area_weights(), dims=("lat", "lon"))
 
 
-def _picture(name: str, heading: str, alt: str, data: bytes) -> _Picture:
+def _embed(name: str, heading: str, alt: str, data: bytes) -> _Picture:
     width, height = struct.unpack(">II", data[16:24])  # the PNG header, ISO/IEC 15948 section 11.2.2
     source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
-    return _Picture(name, heading, alt, source, width // 2, height // 2)
+    return _Picture(name, heading, alt, source, round(width / _PIXELS), round(height / _PIXELS))
 
 
-def _number(value: float, signed: bool = False) -> str:
-    """Three significant digits, with a real minus sign and powers of ten."""
+def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
+    """One variable's part of the score table: its name, unit with a power of ten, and its rows as text."""
+    name = scorecard.variables[number]
+    rmse = scorecard.scores["rmse"].isel(variable=number)
+    unit = Unit.of(rmse.values, str(rmse["units"].item()))
+    largest = float(unit.scaled(rmse.max()))
+    decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest > 0 else 2
+    rows = []
+    for row in (row for row in scorecard.table() if row.variable == name):
+        errors = (row.rmse, row.persistence, row.climatology)
+        rows.append(
+            {
+                "lead_time": row.lead_time,
+                "errors": [(_number(error, unit, decimals), error == min(errors)) for error in errors],
+                "skills": [(_percent(skill), skill > 0) for skill in (row.skill_persistence, row.skill_climatology)],
+                "mae": _number(row.mae, unit, decimals),
+                "bias": _number(row.bias, unit, decimals, sign="+"),
+            }
+        )
+    label = str(scorecard.scores["long_name"].values[number])
+    return {"label": label, "name": name, "unit": unit.text, "rows": rows}
+
+
+def _number(value: float, unit: Unit, decimals: int, sign: str = "") -> str:
     if not math.isfinite(value):
         return "–"
-    mantissa, _, exponent = f"{value:{'+' if signed else ''}.3g}".partition("e")
-    text = f"{mantissa} × 10{units_text(f'E{int(exponent)}')[1:]}" if exponent else mantissa
-    return text.replace("-", "−")
+    return f"{float(unit.scaled(value)):{sign}.{decimals}f}".replace("-", "−")
 
 
 def _percent(value: float) -> str:
@@ -174,6 +195,11 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _around_dates(text: str) -> list[str]:
+    """The text cut so that every second part is a date or a lead time, which the page keeps on one line."""
+    return re.split(r"(\d{4}-\d\d-\d\d|\+[\d.]+ (?:h|d|s|min|mo)\b)", str(text))
 
 
 def _file_name(name: str) -> str:

@@ -1,13 +1,11 @@
-"""The look that all figures share: inks, axes, units in labels, PNG bytes. No global matplotlib state is touched."""
+"""The look that all figures share: inks, axes, colour bars, PNG bytes. No global matplotlib state is touched."""
 
 from __future__ import annotations
 
 import io
-import re
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
@@ -15,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-INK, FAINT, RULE, MASKED = "#1f2933", "#66727f", "#c9d1d8", "#d5d9dd"
+INK, FAINT, RULE, MASKED = "#1f2933", "#66727f", "#c9d1d8", "#ccd1d6"
 _DPI = 144
 
 
@@ -24,23 +22,6 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, dpi=_DPI, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def units_text(units: str) -> str:
-    """Units with real superscripts: ``kg m-2 s-1`` becomes ``kg m⁻² s⁻¹``; empty for ``1``."""
-    superscripts = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    raised = re.sub(r"(?<=[A-Za-zµ])\^?(-?\d+)", lambda found: found.group(1).translate(superscripts), units.strip())
-    return "" if raised == "1" else raised
-
-
-def scaled_unit(array: xr.DataArray) -> tuple[int, str]:
-    """A power of a thousand that keeps tick labels short, and the unit with it, e.g. (-3, " (10⁻³ kg kg⁻¹)")."""
-    size = largest(np.abs(array.values), 100.0)
-    exponent = 0 if 0.01 <= size < 1e5 else 3 * int(np.floor(np.log10(size) / 3))
-    units = units_text(str(array.attrs.get("units", array.coords["units"].item() if "units" in array.coords else "")))
-    factor = units_text(f"E{exponent}").replace("E", "10") if exponent else ""
-    text = f"{factor} {units}".strip()
-    return exponent, f" ({text})" if text else ""
 
 
 def largest(values: NDArray[Any], percentile: float) -> float:
@@ -52,7 +33,7 @@ def largest(values: NDArray[Any], percentile: float) -> float:
 
 def dress(ax: Axes, title: str, x_label: str, y_label: str, *, grid: bool = True) -> None:
     """Title, axis labels and quiet rules; without `grid` no lines at all."""
-    ax.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
+    ax.set_title(title, loc="left", fontsize=min(10.0, 340 / max(len(title), 1)), color=INK, fontweight="bold")
     ax.set_xlabel(x_label, fontsize=9, color=FAINT)
     ax.set_ylabel(y_label, fontsize=9, color=FAINT)
     ax.tick_params(labelsize=8.5, colors=FAINT, labelcolor=INK)

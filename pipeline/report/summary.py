@@ -5,6 +5,7 @@ in_words(scorecard)    # "Over 12 test cases the model beats both persistence an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..lead_time import LeadTimes
 from ..scorecard import REFERENCES, Scorecard, ScoreRow
-from .style import units_text
+from .unit import Unit
 
 
 def in_words(scorecard: Scorecard) -> str:
@@ -21,7 +22,7 @@ def in_words(scorecard: Scorecard) -> str:
     model = rmse.sel(source="model").values
     better = {name: model < rmse.sel(source=name).values for name in REFERENCES}
     both = better["persistence"] & better["climatology"]
-    names = [str(name) for name in scorecard.scores["long_name"].values]
+    names = [_in_sentence(str(name)) for name in scorecard.scores["long_name"].values]
     count = f"{scorecard.cases} test case{'s' if scorecard.cases != 1 else ''}"
     sentences = [
         f"Over {count} the model's RMSE is below that of both baselines {_by_variable(names, both, scorecard)}."
@@ -32,9 +33,9 @@ def in_words(scorecard: Scorecard) -> str:
             sentences.append(f"It does not beat {name} for {_join(lost)} at any lead time.")
         elif lost:
             sentences.append(f"It does not beat {name} at any lead time.")
-    first, last = scorecard.table(leads=2)[0], scorecard.table(leads=2)[-1 if len(names) == 1 else 1]
-    rows = [first] if len(scorecard.leads.values) == 1 else [first, last]
-    sentences.append(f"{names[0]}: " + "; ".join(_numbers(row) for row in rows) + ".")
+    rows = [row for row in scorecard.table(leads=2) if row.variable == scorecard.variables[0]]
+    unit = Unit.of([(row.rmse, row.persistence, row.climatology) for row in rows], rows[0].units)
+    sentences.append(f"RMSE of {names[0]}{unit.label}: " + "; ".join(_numbers(row, unit) for row in rows) + ".")
     return " ".join(sentences)
 
 
@@ -67,12 +68,16 @@ def _by_variable(names: list[str], both: NDArray[np.bool_], scorecard: Scorecard
     return "; ".join(f"{text} for {_join([names[number] for number in members])}" for text, members in ordered)
 
 
-def _numbers(row: ScoreRow) -> str:
-    units = f" {units_text(row.units)}".rstrip()
+def _numbers(row: ScoreRow, unit: Unit) -> str:
+    model, persistence, climatology = unit.scaled((row.rmse, row.persistence, row.climatology))
     return (
-        f"at {row.lead_time} RMSE {row.rmse:.3g}{units} against {row.persistence:.3g}{units} of persistence "
-        f"and {row.climatology:.3g}{units} of climatology"
+        f"{model:.3g} against {persistence:.3g} of persistence and {climatology:.3g} of climatology at {row.lead_time}"
     )
+
+
+def _in_sentence(name: str) -> str:
+    """Title Case becomes lower case; words such as SST or U10 stay."""
+    return re.sub(r"\b[A-Z](?=[a-z]+\b)", lambda letter: letter.group().lower(), name)
 
 
 def _join(names: list[str]) -> str:
