@@ -67,7 +67,7 @@ format: install ## rewrite the code in ruff's format, with the fixes that are sa
 lock: ## resolve pyproject.toml anew and rewrite constraints.txt
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	grep '^torch==' constraints.txt > $(VENV)-lock/torch.txt
+	grep -e '^torch==' -e '^triton==' constraints.txt > $(VENV)-lock/torch.txt
 	$(VENV)-lock/bin/python -m pip install $(PIP_FLAGS) --constraint $(VENV)-lock/torch.txt --editable '.[dev,grib,gpu]'
 	grep '^#' constraints.txt > $(VENV)-lock/new.txt
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/' | grep -v -e '^nvidia-' -e '^cuda-' >> $(VENV)-lock/new.txt
