@@ -23,7 +23,7 @@ from .style import FAINT, INK, MASKED, RULE, dress_bar, largest
 from .unit import Unit
 
 _SEQUENTIAL = (
-    ("temperature", "inferno"),
+    ("temperature", "plasma"),
     ("precipitation", "Blues"),
     ("humidity", "YlGnBu"),
     ("radiation", "cividis"),
@@ -48,10 +48,7 @@ def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataA
     reach = largest(np.abs(fields[2]), 99.5)
     error_norm = Normalize(-reach, reach)
 
-    columns, (width, height) = len(chosen), shape
-    figure = Figure(figsize=(width * columns + 1.75, height * 3 + 1.15), facecolor="white")
-    axes = figure.subplots(3, columns, squeeze=False)
-    _place(figure, width, height, columns)
+    figure, axes = _panels(len(chosen), *shape)
     for row, values in enumerate(fields):
         for column, ax in enumerate(axes[row]):
             colours = (error_norm, _ERROR) if row == 2 else (norm, cmap)
@@ -71,7 +68,7 @@ def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataA
             bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
         )
     for row, name in enumerate(("Truth", "Forecast", "Forecast − truth")):
-        axes[row, 0].set_ylabel(name, fontsize=10, color=INK, fontweight="bold", labelpad=6)
+        axes[row, 0].set_ylabel(name, fontsize=min(10.0, 6.4 * shape[1]), color=INK, fontweight="bold", labelpad=6)
     _map_bar(figure, axes[:2], ScalarMappable(norm, cmap), fields[0:2], f"{long_name(truth)}{unit.label}")
     _map_bar(figure, axes[2:], ScalarMappable(error_norm, _ERROR), fields[2:], f"Difference{unit.label}")
     return figure
@@ -99,17 +96,22 @@ def _panel_shape(array: xr.DataArray) -> tuple[float, float]:
     return width, width * ratio
 
 
-def _place(figure: Figure, width: float, height: float, columns: int) -> None:
-    """Fixed margins in inches, so that every figure of a report lines up."""
-    full_width, full_height = figure.get_size_inches()
+def _panels(columns: int, width: float, height: float) -> tuple[Figure, NDArray[Any]]:
+    """Three rows of panels of exactly this size in inches, with room for labels, titles and colour bars."""
+    left, right, top, bottom, gap = 0.75, 1.05, 0.5, 0.35, 0.11
+    full_width = left + columns * width + (columns - 1) * gap + right
+    full_height = top + 3 * height + 2 * gap + bottom
+    figure = Figure(figsize=(full_width, full_height), facecolor="white")
+    axes = figure.subplots(3, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.72 / full_width,
-        right=1 - 1.03 / full_width,
-        top=1 - 0.5 / full_height,
-        bottom=0.35 / full_height,
-        wspace=0.06,
-        hspace=0.06 * width / height,
+        left=left / full_width,
+        right=1 - right / full_width,
+        top=1 - top / full_height,
+        bottom=bottom / full_height,
+        wspace=gap / width,
+        hspace=gap / height,
     )
+    return figure, axes
 
 
 def _draw_map(ax: Axes, array: xr.DataArray, values: NDArray[Any], norm: Normalize, cmap: str) -> None:
@@ -172,7 +174,8 @@ def _map_bar(
     slack = 1e-6 * (limits[1] - limits[0])
     below, above = low < limits[0] - slack, high > limits[1] + slack
     extend = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[below, above]
-    dress_bar(figure.colorbar(colours, cax=place, extend=extend, extendfrac=0.03), label)
+    bar = figure.colorbar(colours, cax=place, extend=extend, extendfrac=0.03)
+    dress_bar(bar, label, room=(upper.y1 - lower.y0) * figure.get_size_inches()[1])
 
 
 def _rmse(error: NDArray[Any], weights: NDArray[Any] | None) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..grid import GridSpec
 from ..scorecard import Scorecard
@@ -162,8 +163,7 @@ def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
     name = scorecard.variables[number]
     rmse = scorecard.scores["rmse"].isel(variable=number)
     unit = Unit.of(rmse.values, str(rmse["units"].item()))
-    largest = float(unit.scaled(rmse.max()))
-    decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest > 0 else 2
+    decimals = _decimals(unit.scaled(rmse.values))
     rows = []
     for row in (row for row in scorecard.table() if row.variable == name):
         errors = (row.rmse, row.persistence, row.climatology)
@@ -183,7 +183,17 @@ def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
 def _number(value: float, unit: Unit, decimals: int, sign: str = "") -> str:
     if not math.isfinite(value):
         return "–"
-    return f"{float(unit.scaled(value)):{sign}.{decimals}f}".replace("-", "−")
+    rounded = round(float(unit.scaled(value)), decimals)
+    return f"{rounded:{sign}.{decimals}f}".replace("-", "−") if rounded else f"{0:.{decimals}f}"
+
+
+def _decimals(errors: NDArray[np.float64]) -> int:
+    """So many that the smallest error shows two digits and the largest three, within four decimals."""
+    positive = errors[np.isfinite(errors) & (errors > 0)]
+    if positive.size == 0:
+        return 2
+    digits = max(1 - math.floor(math.log10(positive.min())), 2 - math.floor(math.log10(positive.max())))
+    return min(max(digits, 0), 4)
 
 
 def _percent(value: float) -> str:

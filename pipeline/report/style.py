@@ -45,9 +45,9 @@ def dress(ax: Axes, title: str, x_label: str, y_label: str, *, grid: bool = True
         ax.set_axisbelow(True)
 
 
-def dress_bar(bar: Colorbar, label: str) -> None:
-    """Label and ticks of a colour bar."""
-    bar.set_label(label, fontsize=8.5, color=INK)
+def dress_bar(bar: Colorbar, label: str, room: float = 5.0) -> None:
+    """Label and ticks of a colour bar; a label longer than `room` inches is set smaller."""
+    bar.set_label(label, fontsize=min(8.5, 120 * room / max(len(label), 1)), color=INK)
     bar.ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
     bar.outline.set_visible(False)
     bar.locator = MaxNLocator(5)

@@ -48,6 +48,8 @@ class Unit:
 
 
 def units_text(units: str) -> str:
-    """Units with real superscripts: ``kg m-2 s-1`` becomes ``kg m⁻² s⁻¹``; empty for ``1``."""
+    """Units with real superscripts: ``kg m-2 s-1`` becomes ``kg m⁻² s⁻¹``; Celsius is ``°C``; empty for ``1``."""
+    if units.strip() in ("degC", "deg_C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius", "degrees_C"):
+        return "°C"
     raised = re.sub(r"(?<=[A-Za-zµ])\^?(-?\d+)", lambda power: power.group(1).translate(_RAISED), units.strip())
     return "" if raised == "1" else raised
