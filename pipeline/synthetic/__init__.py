@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,26 +88,33 @@ def generate(config: GenerateConfig, out: Path, progress: Progress = silent) -> 
         out / f"{config.kind}_{number:04d}.nc": range(first, min(first + config.samples_per_file, config.samples))
         for number, first in enumerate(range(0, config.samples, config.samples_per_file))
     }
-    here = {path for path, samples in wanted.items() if _is_ours(path, _request(config, samples))}
-    for path in sorted(out.glob(f"{config.kind}_[0-9]*.nc")):
+    here = _already_there(config, out, wanted)
+    started, made, kept = time.perf_counter(), 0, sum(len(wanted[path]) for path in here)
+
+    def report(count: int, path: Path) -> None:
+        nonlocal made
+        made += count
+        values = {"samples_per_second": made / max(time.perf_counter() - started, 1e-9)}
+        progress(Event("generate", kept + made, config.samples, "samples", values, path.name))
+
+    for path, samples in wanted.items():
+        if path not in here:
+            _write(path, config, samples, report)
+    if not made:
+        progress(Event("generate", kept, config.samples, "samples", message="already there"))
+    return list(wanted)
+
+
+def _already_there(config: GenerateConfig, out: Path, wanted: Mapping[Path, range]) -> set[Path]:
+    """Those of the wanted files that are there already; a generated file that is not wanted is an error."""
+    here = {path for path, samples in wanted.items() if _is_of(path, _request(config, samples))}
+    for path in sorted(path for kind in KINDS for path in out.glob(f"{kind}_[0-9]*.nc")):
         if path not in here:
             raise ConfigError(
                 f"{path} is of another request (other samples, sizes or seed) or damaged; choose another folder or "
                 "name, or delete it and start again"
             )
-    done = sum(len(wanted[path]) for path in here)
-    started, made = time.perf_counter(), 0
-    for path, samples in wanted.items():
-        if path in here:
-            continue
-        for count in _write(path, config, samples):
-            made += count
-            rate = made / max(time.perf_counter() - started, 1e-9)
-            values = {"samples_per_second": rate}
-            progress(Event("generate", done + made, config.samples, "samples", values, path.name))
-    if not made:
-        progress(Event("generate", done, config.samples, "samples", message="already there"))
-    return list(wanted)
+    return here
 
 
 def _request(config: GenerateConfig, samples: range) -> str:
@@ -123,10 +131,8 @@ def _request(config: GenerateConfig, samples: range) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _is_ours(path: Path, request: str) -> bool:
+def _is_of(path: Path, request: str) -> bool:
     """Whether the file is there, can be opened and was made by this request."""
-    if not path.is_file():
-        return False
     try:
         with netCDF4.Dataset(path) as file:
             return bool(getattr(file, "request", None) == request)
@@ -134,8 +140,8 @@ def _is_ours(path: Path, request: str) -> bool:
         return False
 
 
-def _write(path: Path, config: GenerateConfig, samples: range) -> Iterator[int]:
-    """Write one file beside its place and move it there when whole; yields the number of samples of every block."""
+def _write(path: Path, config: GenerateConfig, samples: range, report: Callable[[int, Path], None]) -> None:
+    """Write one file beside its place and move it there when whole; `report` hears of every block of samples."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +151,7 @@ def _write(path: Path, config: GenerateConfig, samples: range) -> Iterator[int]:
             for block in _simulate(config, samples):
                 variable[first : first + len(block)] = block
                 first += len(block)
-                yield len(block)
+                report(len(block), path)
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
@@ -157,7 +163,8 @@ def _write(path: Path, config: GenerateConfig, samples: range) -> Iterator[int]:
             f"{path} could not be written ({error}); free disk space or choose another folder"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _simulate(config: GenerateConfig, samples: range) -> Iterator[NDArray[np.float32]]:
