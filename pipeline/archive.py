@@ -39,7 +39,7 @@ from .progress import Event, Progress, silent
 
 BRANCH = "main"
 LOCK_SECONDS = 600.0
-_SLAB_BYTES = 128 * 2**20
+_SLAB_BYTES = 64 * 2**20
 _TIME_ENCODING = {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
 
 
@@ -214,7 +214,7 @@ def write(
     """Create the Archive, or append to it, as one commit: all of `dataset` or nothing.
 
     Appends along `sample` where there is one, else along `time`. Blocks are computed with Dask threads, a slab of whole
-    shards at a time, so memory stays at a few slabs (128 MiB, or shard_time x the grid if that is more) whatever the
+    shards at a time, so memory stays at a few slabs (64 MiB, or shard_time x the grid if that is more) whatever the
     input's size.
 
     Args:

@@ -103,7 +103,10 @@ def open_lazily(path: Path) -> xr.Dataset:
     except ValueError as error:
         raise SourceError("Q-TIME", f"its coordinates cannot be decoded ({_cause(error)}); correct the file") from error
     stat = path.stat()
-    return dataset.chunk(_block_sizes(dataset), token=f"{path.absolute()}-{stat.st_mtime_ns}-{stat.st_size}")
+    blocks = dataset.chunk(_block_sizes(dataset), token=f"{path.absolute()}-{stat.st_mtime_ns}-{stat.st_size}")
+    # the copy in blocks does not inherit the right to close the file
+    blocks.set_close(dataset.close)
+    return blocks
 
 
 def _cause(error: Exception) -> str:
