@@ -506,10 +506,15 @@ def test_full_disk_is_one_sentence_and_nothing_changes(folder, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
 def test_memory_stays_below_the_size_of_the_input(folder):
     script = """
-    import resource, xarray as xr
+    import xarray as xr
     folder = config.source_path
+    def memory(kind):
+        # unlike getrusage, not inherited from the process that started this one
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith(kind)).split()[1])
     def make(name, first, last):
         rng = np.random.default_rng(first)
         times = np.datetime64("2020-01-01T00", "ns") + np.arange(first, last) * np.timedelta64(1, "h")
@@ -524,12 +529,11 @@ def test_memory_stays_below_the_size_of_the_input(folder):
     if sys.argv[1:] == ["make"]:
         print(make("a.nc", 0, 40), make("b.nc", 40, 400), make("c.nc", 400, 440))
     else:
+        before = memory("VmRSS")
         for name in ("a.nc", "b.nc", "c.nc"):
             (folder / "kept" / name).rename(folder / name)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             assert ingest(config).appended > 0
-            print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-        total = 0.0
+        print(memory("VmHWM") - before)
         found = archive.open_arrays(config.archive_path, ["t"])["t"]
         rng = np.random.default_rng(40)
         frame = rng.normal(size=(1, 512, 512)).astype("float32")
@@ -553,9 +557,9 @@ def test_memory_stays_below_the_size_of_the_input(folder):
     (folder / "kept").mkdir()
     for name in ("a.nc", "b.nc", "c.nc"):
         (folder / name).rename(folder / "kept" / name)
-    growth = call()
+    (growth,) = call()
     print(f"input {sizes}, growth of the peak {growth}")
-    assert sum(growth) < sizes[1]
+    assert 0 < growth < sizes[1]
 
 
 # real data
