@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import Boundary
+from .errors import InputError
 from .layers import BoundaryConv2d
 
 
@@ -39,7 +40,7 @@ class ConvGRU(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """X [B, T, in_channels, H, W], state [B, hidden, H, W] -> (h [B, T, hidden, H, W], state after them)."""
         pre = self.input(x.flatten(0, 1)).view(*x.shape[:2], -1, *x.shape[3:])
-        h = torch.zeros_like(pre[:, 0, : self.hidden]) if state is None else state
+        h = _start(state, pre[:, 0, : self.hidden])
         frames = []
         for pre_t in pre.unbind(1):
             r, z = (pre_t[:, : 2 * self.hidden] + self.gates(h)).sigmoid().chunk(2, dim=1)
@@ -68,9 +69,7 @@ class ConvLSTM(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """X [B, T, in_channels, H, W], state (h, c) [B, 2·hidden, H, W] -> (h [B, T, hidden, H, W], state)."""
         pre = self.input(x.flatten(0, 1)).view(*x.shape[:2], -1, *x.shape[3:])
-        h, c = (
-            torch.zeros_like(pre[:, 0, : 2 * self.hidden]).chunk(2, dim=1) if state is None else state.chunk(2, dim=1)
-        )
+        h, c = _start(state, pre[:, 0, : 2 * self.hidden]).chunk(2, dim=1)
         frames = []
         for pre_t in pre.unbind(1):
             gates = pre_t + self.recurrent(h)
@@ -79,3 +78,12 @@ class ConvLSTM(nn.Module):
             h = o * c.tanh()
             frames.append(h)
         return torch.stack(frames, dim=1), torch.cat([h, c], dim=1)
+
+
+def _start(state: Tensor | None, like: Tensor) -> Tensor:
+    """The state before the first frame: zeros in the shape of `like`, or the one given."""
+    if state is None:
+        return torch.zeros_like(like)
+    if state.shape != like.shape:
+        raise InputError(f"state must have shape {tuple(like.shape)}, got {tuple(state.shape)}")
+    return state

@@ -124,8 +124,9 @@ def _read_description(source: Path) -> dict[str, Any]:
     file = source / DESCRIPTION
     if not source.is_dir():
         raise CheckpointMissingError(f"checkpoint {source} must be a folder, got nothing there; check the path")
+    text = _read(file)
     try:
-        content = json.loads(_read(file))
+        content = json.loads(text)
     except ValueError as error:
         raise CheckpointDamagedError(f"{file} must be JSON ({error}); fetch it again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

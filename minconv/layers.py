@@ -60,14 +60,14 @@ def pad(x: Tensor, width: int, boundary: Boundary) -> Tensor:
     Raises:
         InputError: The grid is smaller than the kernel reaches.
     """
-    height_, width_ = x.shape[-2:]
-    reach = {"periodic": min(height_, width_), "cylinder": width_, "reflect": min(height_, width_) - 1}
     if boundary == "zeros":
         return x
-    if width > reach[boundary]:
+    height, columns = x.shape[-2:]
+    needed = width + 1 if boundary == "reflect" else width
+    if (columns if boundary == "cylinder" else min(height, columns)) < needed:
         raise InputError(
-            f"boundary {boundary!r} needs a grid of more than {width - (boundary != 'reflect')} points along each "
-            f"padded axis (after folding patches), got {height_} x {width_}"
+            f"boundary {boundary!r} needs a grid of at least {needed} points along each padded axis (after folding "
+            f"patches), got {height} x {columns}"
         )
     if boundary == "reflect":
         return F.pad(x, (width, width, width, width), mode="reflect")

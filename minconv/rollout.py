@@ -45,6 +45,8 @@ def rollout(
     channels = forecaster.config.out_channels
     if history.ndim != 5:
         raise InputError(f"history must have 5 dimensions [B, T, C, H, W], got shape {tuple(history.shape)}")
+    if history.shape[1] == 0:
+        raise InputError(f"history must have at least one frame, got shape {tuple(history.shape)}")
     frame = history[:, -1, :channels]
     _check(forecaster, frame, steps, forcing, mask)
     return _rollout(forecaster, history, frame, steps, forcing, mask)

@@ -109,6 +109,7 @@ def _check_pre(pre: Tensor, cell: str) -> None:
 def _check_bias(bias: Tensor | None, pre: Tensor) -> None:
     if bias is None:
         return
+    _check_tensor("bias", bias)
     if tuple(bias.shape) != (pre.shape[2],):
         raise InputError(
             f"bias must have shape {(pre.shape[2],)}, one value per channel of pre, got {tuple(bias.shape)}"
@@ -119,10 +120,16 @@ def _check_bias(bias: Tensor | None, pre: Tensor) -> None:
 def _check_initial_state(state: Tensor | None, pre: Tensor, cell: str) -> None:
     if state is None:
         return
+    _check_tensor("initial_state", state)
     expected = (pre.shape[0], pre.shape[2] // BLOCKS[cell], *pre.shape[3:])
     if tuple(state.shape) != expected:
         raise InputError(f"initial_state must have shape {expected} [B, C, H, W], got {tuple(state.shape)}")
     _check_kind("initial_state", state, pre)
+
+
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} must be a tensor or None, got {type(value).__name__}")
 
 
 def _check_kind(name: str, tensor: Tensor, pre: Tensor) -> None:
