@@ -122,9 +122,8 @@ class Climatology:
                     (str(data["period"][0]), str(data["period"][1])),
                 )
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
-            raise ArchiveError(
-                f"climatology {path} cannot be read ({error}); fit it again by scoring the model"
-            ) from error
+            problem = "damaged" if path.is_file() else "missing"
+            raise ArchiveError(f"the climatology file {path} is {problem}; evaluate the model again") from error
 
 
 def fit_climatology(

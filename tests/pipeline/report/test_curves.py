@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from pipeline.report import error_curves, png, skill_chart, training_curves
+
+
+def test_error_curves_hold_all_three_sources_from_zero(scorecard):
+    figure = error_curves(scorecard)
+    first, second = figure.axes
+    assert [line.get_label() for line in first.get_lines()] == ["model", "persistence", "climatology"]
+    np.testing.assert_allclose(first.get_lines()[0].get_ydata(), 0.1 * np.arange(1, 25), rtol=1e-5)
+    np.testing.assert_allclose(second.get_lines()[1].get_ydata(), 20.0, rtol=1e-5)
+    assert first.get_ylim()[0] == 0
+    assert first.get_xlabel() == "lead time (hours)"
+    assert second.get_ylabel() == "RMSE (10⁻⁶ kg m⁻² s⁻¹)"
+    assert figure.legends
+    assert png(figure)
+
+
+def test_skill_chart_prints_whole_per_cents(scorecard):
+    persistence, climatology = skill_chart(scorecard).axes[:2]
+    texts = [text.get_text() for text in persistence.texts]
+    assert texts[:3] == ["98", "96", "94"]
+    assert len(texts) == 48
+    assert climatology.texts[23].get_text() == "−92"
+    assert [label.get_text() for label in persistence.get_yticklabels()] == ["2 m Temperature", "Precipitation"]
+
+
+def test_training_curves_mark_the_best_epoch():
+    history = [
+        {"epoch": epoch, "train_loss": 1 / epoch, "validation_loss": loss, "learning_rate": 0.01 / epoch}
+        for epoch, loss in enumerate((0.9, 0.3, 0.5), start=1)
+    ]
+    losses, rates = training_curves(history).axes
+    train, validation, best = losses.get_lines()
+    assert train.get_ydata().tolist() == [1.0, 0.5, 1 / 3]
+    assert validation.get_ydata().tolist() == [0.9, 0.3, 0.5]
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (2, 0.3)
+    assert rates.get_lines()[0].get_ydata()[-1] == pytest.approx(0.01 / 3)
+
+
+def test_one_epoch_is_enough():
+    assert png(training_curves([{"epoch": 1, "train_loss": 0.5, "validation_loss": 0.4, "learning_rate": 0.0}]))
