@@ -98,7 +98,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     losses, rates = figure.subplots(1, 2, width_ratios=(2, 1))
     marker = "o" if len(epochs) <= 40 else None
     for key, label, style in (
-        ("train_loss", "training, one step ahead", {**_LINES["climatology"], "linestyle": "-"}),
+        ("train_loss", "training", {**_LINES["climatology"], "linestyle": "-"}),
         ("validation_loss", "validation, closed loop over the horizon", _LINES["model"]),
     ):
         values = [float(record.get(key, np.nan)) for record in history]
