@@ -37,6 +37,20 @@ from .fields import check_continues, contract_fields, field_dims, numbered, time
 from .layout import ArrayLayout, blocks, plan, slabs
 from .progress import Event, Progress, silent
 
+__all__ = [
+    "ArchiveInfo",
+    "Commit",
+    "exists",
+    "head",
+    "info",
+    "lock",
+    "log",
+    "open_arrays",
+    "open_dataset",
+    "time_text",
+    "write",
+]
+
 BRANCH = "main"
 LOCK_SECONDS = 600.0
 _SLAB_BYTES = 64 * 2**20

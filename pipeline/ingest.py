@@ -13,7 +13,7 @@ The whole of it happens under the Archive's lock, so that two ingests of the sam
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +136,7 @@ def _state(config: Config) -> _State:
     files = [file for commit in commits for file in commit.metadata.get("files", [])]
     return _State(
         archived,
-        frozenset(file["sha256"] for file in files if file["complete"]),
+        frozenset(file["sha256"] for file in files if file.get("complete")),
         dict(commits[-1].metadata.get("nan_points", {})),
         {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
     )
@@ -247,7 +247,7 @@ def _on_grid(candidate: Candidate, grid: xr.Dataset) -> Candidate:
     )
 
 
-def _passing(batch: _Batch, candidates: Iterable[Candidate], check: Any) -> list[Candidate]:
+def _passing(batch: _Batch, candidates: Iterable[Candidate], check: Callable[[Candidate], None]) -> list[Candidate]:
     passed = []
     for candidate in candidates:
         try:

@@ -147,7 +147,7 @@ def _seconds(time: xr.DataArray, geographic: bool) -> np.ndarray[Any, Any]:
             "Q-TIME", f"the time axis has the units {units!r}, expected e.g. 'hours since 1970-01-01'; correct them"
         )
     try:
-        slope = 1.0 if is_dimensionless(units) else conversion(units, "s")[0]
+        slope = 1.0 if units in ("s", "1") or is_dimensionless(units) else conversion(units, "s")[0]
     except SourceError as error:
         raise SourceError("Q-TIME", f"the time axis: {error.message}") from error
     values: np.ndarray[Any, Any] = time.values.astype("float64") * slope
