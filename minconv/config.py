@@ -41,6 +41,8 @@ class ForecasterConfig:
         residual: Add each layer's input to its output (through a 1x1 convolution where the widths differ).
         tendency: Predict the change from the last frame instead of the frame.
         tendency_scale: Size of that change in normalised units per unit of decoder output.
+        damping: With `tendency`, let each prognostic variable return towards its mean at a learned rate per step, so that
+            a model with nothing else to say forecasts damped persistence.
         encoder_kernel_size: Odd side of the encoder's kernel.
 
     Raises:
@@ -59,6 +61,7 @@ class ForecasterConfig:
     residual: bool = True
     tendency: bool = False
     tendency_scale: float = 0.2
+    damping: bool = False
     encoder_kernel_size: int = 1
 
     def __post_init__(self) -> None:
@@ -69,9 +72,11 @@ class ForecasterConfig:
         for name in ("kernel_size", "encoder_kernel_size"):
             if getattr(self, name) % 2 == 0:
                 raise ConfigurationError(f"{name} must be odd, got {getattr(self, name)}")
-        for name in ("residual", "tendency"):
+        for name in ("residual", "tendency", "damping"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        if self.damping and not self.tendency:
+            raise ConfigurationError("damping needs tendency=True, got tendency=False")
         object.__setattr__(self, "hidden", _integers("hidden", self.hidden))
         if self.out_channels > self.in_channels:
             raise ConfigurationError(

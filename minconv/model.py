@@ -92,6 +92,7 @@ class Forecaster(nn.Module):
         if config.tendency:
             for parameter in self.decoder.parameters():
                 nn.init.zeros_(parameter)
+        self.damping = nn.Parameter(torch.zeros(config.out_channels)) if config.damping else None
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """All frames at once.
@@ -124,7 +125,11 @@ class Forecaster(nn.Module):
             return self.normalizer.inverse(y), tuple(after)
         channels = self.config.out_channels
         change = y * (self.config.tendency_scale * self.normalizer.std[:channels, None, None])
-        return x[:, :, :channels] + change, tuple(after)
+        last = x[:, :, :channels]
+        if self.damping is not None:
+            mean = self.normalizer.mean[:channels, None, None]
+            change = change - self.damping[:, None, None] * (last - mean)
+        return last + change, tuple(after)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One frame: x [B, in_channels, H, W] -> (prediction of the next frame [B, out_channels, H, W], state)."""

@@ -50,7 +50,9 @@ class SourceConfig(Section):
     """Where the input files are."""
 
     path: Path | None = Field(None, description="folder of input files; empty: what `generate` made")
-    files: tuple[str, ...] = Field(("*.nc",), description="patterns of file names (NetCDF, or *.zarr) inside the folder")
+    files: tuple[str, ...] = Field(
+        ("*.nc",), description="patterns of file names (NetCDF, or *.zarr) inside the folder"
+    )
     max_rejected_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="above this share of rejected files nothing of the batch is committed"
     )
@@ -61,7 +63,9 @@ class VariableConfig(Section):
 
     units: str = Field(description="units in the archive; input in other, convertible units is converted")
     source_name: str | None = Field(None, description="name in the files, where it differs from the name here")
-    valid_range: tuple[float, float] | None = Field(None, description="plausible values in `units`; others are rejected")
+    valid_range: tuple[float, float] | None = Field(
+        None, description="plausible values in `units`; others are rejected"
+    )
 
 
 class ArchiveConfig(Section):
@@ -116,7 +120,11 @@ class ModelConfig(Section):
     residual: bool = True
     tendency: bool = Field(True, description="predict the change from the last frame, not the frame")
     tendency_scale: Annotated[float, Field(gt=0.0)] = 0.2
-    closed_padding: Literal["zeros", "reflect"] = Field("zeros", description="padding where the grid's boundary is closed")
+    damping: bool = Field(False, description="learn how fast each variable returns to its mean; needs tendency")
+    anomaly: bool = Field(False, description="predict departures from the climatology of the training split")
+    closed_padding: Literal["zeros", "reflect"] = Field(
+        "zeros", description="padding where the grid's boundary is closed"
+    )
 
 
 class TrainingConfig(Section):
@@ -178,9 +186,10 @@ class Config(Section):
     def _rules_between_sections(self) -> Config:
         if self.generate is None and self.source.path is None:
             raise ValueError("source.path is missing: name the folder of input files, or add a 'generate' section")
-        if self.training.closed_loop_steps > self.window.horizon:
+        if self.training.closed_loop_steps >= self.window.horizon:
             raise ValueError(
-                f"training.closed_loop_steps must be at most window.horizon ({self.window.horizon}), "
+                f"training.closed_loop_steps must be below window.horizon ({self.window.horizon}), as the first step "
+                f"starts from the last true frame, "
                 f"got {self.training.closed_loop_steps}"
             )
         if self.training.batch_size % self.training.workers:
@@ -188,6 +197,8 @@ class Config(Section):
                 f"training.batch_size must be a multiple of training.workers ({self.training.workers}), "
                 f"got {self.training.batch_size}"
             )
+        if self.model.damping and not self.model.tendency:
+            raise ValueError("model.damping needs model.tendency=true, got false")
         return self
 
     @property

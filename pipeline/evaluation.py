@@ -44,7 +44,7 @@ def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress:
     with archive.open_dataset(path, snapshot_id) as dataset:
         splits = make_splits(dataset, config.split, config.gap, history + steps)
         climatology = fit_climatology(dataset, variables, splits.train)
-    reader = open_reader(model.metadata, path, snapshot_id, config.training.cache_bytes, split=splits.test)
+    reader = open_reader(model, path, snapshot_id, config.training.cache_bytes, splits.test)
     cases = windows(splits.test, history + steps, config.evaluation.stride)
     scorer = Scorer(
         variables,
@@ -77,7 +77,7 @@ def _score(
     steps: int,
 ) -> None:
     """Add one batch of cases. Only masked points are filled by the reader, and those are not scored."""
-    truth = reader.read(batch, history + steps)[0].numpy()
+    truth = frames_at(reader, batch, history + steps)
     when = [valid_times(reader, case.start + history - 1, steps) for case in batch]
     scorer.add(
         predict(model, reader, batch, steps),
@@ -86,6 +86,13 @@ def _score(
         np.stack([climatology.at(times) for times in when]),
         cases=[case_name(reader, case, history) for case in batch],
     )
+
+
+def frames_at(reader: FrameReader, cases: Sequence[Window], length: int) -> NDArray[np.float32]:
+    """What the Archive holds, in physical units, [B, T, C, H, W], NaN where masked."""
+    times = np.stack([reader.times[case.start : case.start + length] for case in cases])
+    frames = reader.physical(reader.read(cases, length)[0].numpy(), times)
+    return np.where(reader.mask.numpy(), frames, np.float32(np.nan))
 
 
 def case_name(reader: FrameReader, case: Window, history: int) -> str:
@@ -98,7 +105,6 @@ def case_name(reader: FrameReader, case: Window, history: int) -> str:
 def truth_at(reader: FrameReader, case: Window, history: int, steps: int) -> NDArray[np.float32]:
     """What the Archive holds at the forecast's valid times, [steps, C, H, W], NaN where it holds nothing."""
     held = max(0, min(steps, len(reader.times) - case.start - history))
-    frames = reader.read([case], history + held)[0][0, history:].numpy()
-    frames = np.where(reader.mask.numpy(), frames, np.float32(np.nan))
+    frames = frames_at(reader, [case], history + held)[0, history:]
     missing = np.full((steps - held, *frames.shape[1:]), np.nan, dtype=np.float32)
     return np.concatenate((frames, missing))

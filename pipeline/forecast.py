@@ -3,7 +3,7 @@
 What lives here: choosing where a forecast starts, the rollout, the dataset and its file. What does not: scores
 (`evaluation`), the model itself (`minconv`).
 
-    reader = open_reader(model.metadata, archive_path, snapshot_id)
+    reader = open_reader(model, archive_path, snapshot_id)
     cases = cases_at(reader, history=24, init_times=[np.datetime64("2017-01-30T00")])
     dataset = make_forecast(model, reader, cases, steps=24, attributes={"title": "…"})
     write_forecast(dataset, Path("forecast.nc"))
@@ -25,42 +25,49 @@ import minconv
 
 from . import archive
 from .errors import ForecastError
+from .grid import GridSpec
 from .registry import RegisteredModel
-from .windows import FrameReader, Window
+from .windows import FrameReader, Split, Window
 
 FILE_SUFFIXES = (".nc", ".zarr")
 _LEAD_ATTRIBUTES = {"standard_name": "forecast_period", "long_name": "time since the last frame seen"}
 
 
 def open_reader(
-    model: Mapping[str, Any], archive_path: Path, snapshot_id: str | None, cache_bytes: int = 0, **split: Any
+    model: RegisteredModel,
+    archive_path: Path,
+    snapshot_id: str | None,
+    cache_bytes: int = 0,
+    split: Split | None = None,
 ) -> FrameReader:
     """Frames of an Archive as this model wants them.
 
     Args:
-        model: Metadata of a `RegisteredModel`.
+        model: The registered version.
         archive_path: The Archive.
         snapshot_id: Its version; None takes the newest.
         cache_bytes: Memory for holding frames.
-        split: ``split=...``, the part to hold in memory.
+        split: The part to hold in memory.
 
     Raises:
         ForecastError: The Archive's grid is not the one the model was trained on.
     """
+    known = model.metadata
     reader = FrameReader(
         archive_path,
         snapshot_id,
-        variables=model["variables"],
-        forcings=model["forcings"],
-        fill=model["fill"],
-        cache_bytes=cache_bytes,
-        **split,
+        known["variables"],
+        known["forcings"],
+        known["fill"],
+        cache_bytes,
+        split,
+        model.climatology,
     )
-    trained_on = tuple(model["grid_shape"])
-    if reader.grid.shape != trained_on:
+    trained_on = GridSpec.from_dict(known["grid"])
+    if reader.grid != trained_on:
         raise ForecastError(
-            f"the model was trained on a grid of {trained_on[0]} x {trained_on[1]} points, archive {archive_path} has "
-            f"{reader.grid.shape[0]} x {reader.grid.shape[1]}; use the archive it was trained on, or train again"
+            f"{model.version.uri} was trained on a grid of {_extent(trained_on)}, archive {archive_path} has "
+            f"{_extent(reader.grid)}; use the archive it was trained on, or train again"
         )
     return reader
 
@@ -83,6 +90,8 @@ def cases_at(
         ForecastError: A time or sample is not in the Archive, or has too few frames before it.
     """
     if reader.sampled:
+        if init_times:
+            raise ForecastError("this archive holds independent samples; give --sample instead of --init-time")
         return [_case_of_sample(reader, history, sample) for sample in (samples or (0,))]
     if samples:
         raise ForecastError("this archive is one time series without samples; give --init-time instead of --sample")
@@ -93,11 +102,12 @@ def predict(model: RegisteredModel, reader: FrameReader, cases: Sequence[Window]
     """Roll the model out from each case's `history` frames: physical units, [B, steps, C, H, W], NaN where masked."""
     history = int(model.metadata["history"])
     frames, forcing = reader.read(cases, history)
-    future = reader.forcing_at(np.stack([valid_times(reader, case.start + history - 1, steps) for case in cases]))
+    valid = np.stack([valid_times(reader, case.start + history - 1, steps) for case in cases])
+    future = reader.forcing_at(valid)
     with torch.no_grad():
         seen = torch.cat((frames, forcing), dim=2)
         predicted = list(minconv.rollout(model.forecaster, seen, steps, future, mask=reader.mask))
-    fields: NDArray[np.float32] = torch.stack(predicted, dim=1).numpy()
+    fields = reader.physical(torch.stack(predicted, dim=1).numpy(), valid)
     return np.where(reader.mask.numpy(), fields, np.float32(np.nan))
 
 
@@ -220,6 +230,13 @@ def _case_at_time(reader: FrameReader, history: int, time: Any) -> Window:
             f"{archive.time_text(first)} to {archive.time_text(times[-1])} at the archive's own times; choose one of these"
         )
     return Window(0, int(found[0]) - history + 1)
+
+
+def _extent(grid: GridSpec) -> str:
+    """A grid in words: ``20 x 28 points (lat 50.25 to 59.75, lon -10.75 to 2.75, closed)``."""
+    axes = ((grid.y_name, grid.y), (grid.x_name, grid.x))
+    ranges = ", ".join(f"{name} {axis[0]:g} to {axis[-1]:g}" for name, axis in axes)
+    return f"{grid.shape[0]} x {grid.shape[1]} points ({ranges}, {grid.boundary})"
 
 
 def _valid_time_attributes(reader: FrameReader) -> dict[str, str]:

@@ -64,7 +64,7 @@ def model_metadata(job: TrainingJob) -> dict[str, Any]:
         "variables": list(config.variables),
         "units": {name: variable.units for name, variable in config.variables.items()},
         "forcings": list(config.forcings),
-        "fill": [float(value) for value in job.statistics.state.mean],
+        "fill": list(job.mean),
         "history": config.window.history,
         "horizon": config.window.horizon,
         "grid_shape": list(job.grid.shape),

@@ -15,6 +15,7 @@ from typing import Any
 import minconv
 
 from .lineage import model_metadata
+from .registry import CLIMATOLOGY_FILE
 from .training import TrainingJob
 
 
@@ -24,7 +25,7 @@ class ModelFiles:
 
     Attributes:
         checkpoint: Folder for `minconv.load`.
-        extra: ``config.yaml``, ``grid.json``.
+        extra: ``config.yaml``, ``grid.json`` and, for a model of anomalies, the climatology.
         sizes: Channels in, channels out, height, width.
     """
 
@@ -50,4 +51,8 @@ def write_model_files(
     config.write_text(job.config.to_yaml(), encoding="utf-8")
     grid.write_text(json.dumps(job.grid.to_dict()), encoding="utf-8")
     sizes = (forecaster.config.in_channels, forecaster.config.out_channels, *job.grid.shape)
-    return ModelFiles(folder / "checkpoint", (config, grid), sizes)
+    extra = [config, grid]
+    if job.climatology is not None:
+        extra.append(folder / CLIMATOLOGY_FILE)
+        job.climatology.save(extra[-1])
+    return ModelFiles(folder / "checkpoint", tuple(extra), sizes)

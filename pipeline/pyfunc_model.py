@@ -24,7 +24,8 @@ class ForecasterModel(mlflow.pyfunc.PythonModel):
         self._forecaster, _ = minconv.load(context.artifacts["checkpoint"])
         self._forecaster.eval()
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+    # Without annotations: MLflow would take one for the input as its schema, and warn; the signature is given instead.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
         """Roll the model out; see the module's docstring for shapes."""
         inputs = model_input if isinstance(model_input, dict) else {"history": model_input}
         history = torch.as_tensor(np.asarray(inputs["history"], dtype=np.float32))

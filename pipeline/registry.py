@@ -27,9 +27,11 @@ import numpy as np
 
 import minconv
 
+from .climatology import Climatology
 from .errors import RegistryError
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+CLIMATOLOGY_FILE = "climatology.npz"  # beside the checkpoint of a model of anomalies
 _METRICS_PER_CALL = 1000
 
 
@@ -68,6 +70,7 @@ class RegisteredModel:
     version: ModelVersion
     forecaster: minconv.Forecaster
     metadata: Mapping[str, Any]
+    climatology: Climatology | None
 
 
 class Registry:
@@ -222,8 +225,10 @@ class Registry:
                 forecaster, metadata = minconv.load(checkpoint)
             except minconv.MinconvError as error:
                 raise RegistryError(f"{version.uri} cannot be loaded: {error}") from error
+            normal = next(iter(path.rglob(CLIMATOLOGY_FILE)), None)
+            climatology = None if normal is None else Climatology.load(normal)
         forecaster.eval()
-        return RegisteredModel(version, forecaster, metadata)
+        return RegisteredModel(version, forecaster, metadata, climatology)
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self.name)

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from .archive import open_arrays, open_dataset
+from .climatology import Climatology
 from .config import Forcing
 from .errors import ArchiveError, ConfigError
 from .forcings import ForcingFields
@@ -85,6 +86,7 @@ class FrameReader:
         fill: Per variable, the value put at masked points and where a value is missing (e.g. the mean).
         cache_bytes: Memory that the frames may take.
         split: Frames to hold in memory; None means the whole Archive.
+        climatology: Read anomalies, the departures from it; `fill` then fills anomalies. None reads the fields themselves.
 
     Attributes:
         grid: The Archive's `GridSpec`.
@@ -110,6 +112,7 @@ class FrameReader:
         fill: Sequence[float],
         cache_bytes: int,
         split: Split | None = None,
+        climatology: Climatology | None = None,
     ) -> None:
         if len(fill) != len(variables):
             raise ValueError(f"fill must have one value per variable ({len(variables)}), got {len(fill)}")
@@ -132,6 +135,7 @@ class FrameReader:
         self._fields.at(self.times[:1])  # refuses forcings that do not fit these times now, not at the first batch
         held_open: Mapping[str, Any] = open_arrays(path, variables, snapshot_id)
         self._arrays = [held_open[name] for name in variables]
+        self._climatology = climatology
         self._held = split if split is not None else self._extent
         self._frames = self._load(self._held) if self._bytes(self._held) <= cache_bytes else None
 
@@ -165,6 +169,17 @@ class FrameReader:
         """Forcing channels at any times, in or beyond the archive: [*times.shape, Cf, H, W]."""
         return torch.from_numpy(self._fields.at(times))
 
+    def physical(self, fields: NDArray[np.float32], times: NDArray[Any]) -> NDArray[np.float32]:
+        """Fields as `read` gives them, [*times.shape, C, H, W], in physical units: the climatology is put back, if any."""
+        normal = self._normal(times.reshape(-1))
+        return fields if self._climatology is None else fields + normal.reshape(fields.shape)
+
+    def _normal(self, times: NDArray[Any]) -> NDArray[np.float32]:
+        """What anomalies are departures from, [N, C, H, W]; zero where fields are read themselves or masked."""
+        if self._climatology is None:
+            return np.zeros((len(times), len(self._arrays), 1, 1), dtype=np.float32)
+        return np.where(self._valid, self._climatology.at(times), np.float32(0))
+
     def _window(self, case: Window, length: int) -> NDArray[np.float32]:
         """One window, [T, C, H, W], from memory where it lies there."""
         wanted = Split("window", Span(case.sample, case.sample + 1), Span(case.start, case.start + length))
@@ -190,8 +205,10 @@ class FrameReader:
             for begin in range(*part.frames, FRAMES_PER_READ):
                 end = min(begin + FRAMES_PER_READ, part.frames.stop)
                 target = out[row, begin - part.frames.start : end - part.frames.start]
+                normal = self._normal(self.times[begin:end])
                 for channel, array in enumerate(self._arrays):
                     block = array[sample, begin:end] if self.sampled else array[begin:end]
+                    block = block - normal[:, channel]
                     gone = np.isnan(block) | ~self._valid
                     target[:, channel] = np.where(gone, self._fill[channel], block)
         return out

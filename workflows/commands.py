@@ -128,7 +128,7 @@ def _model_row(version: ModelVersion, variable: str) -> tuple[str, ...]:
 
 def show_scores(console: Console, scorecard: Scorecard) -> None:
     """RMSE of the model and both baselines at a few lead times."""
-    header = ("variable", "lead", "model", "persistence", "climatology", "skill/pers.", "skill/clim.")
+    header = ("variable", "lead", "model", "persistence", "climatology", "skill vs pers.", "skill vs clim.")
     rows = [
         (
             f"{row.variable} [{row.units}]",

@@ -9,6 +9,7 @@ console.line("registered demo/1 as champion")
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,8 +34,10 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.out = rich.console.Console(highlight=False, soft_wrap=True)
-        self.err = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+        # A pipe or file has no width of its own: wide enough that no table is folded there.
+        width = None if sys.stdout.isatty() else 200
+        self.out = rich.console.Console(highlight=False, width=width)
+        self.err = rich.console.Console(stderr=True, highlight=False)
 
     @property
     def live(self) -> bool:
@@ -43,15 +46,15 @@ class Console:
 
     def line(self, text: str) -> None:
         """One line of result, shown in every mode."""
-        self.out.print(text, markup=False)
+        self.out.print(text, markup=False, soft_wrap=True)
 
     def error(self, text: str) -> None:
         """The one sentence of a failure."""
-        self.err.print(f"error: {text}", markup=False)
+        self.err.print(f"error: {text}", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Something the user should know, on the error stream."""
-        self.err.print(f"warning: {text}", markup=False)
+        self.err.print(f"warning: {text}", markup=False, soft_wrap=True)
 
     def table(
         self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
@@ -59,11 +62,10 @@ class Console:
         """A table; columns in `right` are numbers."""
         table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False, box=rich.box.SIMPLE_HEAD)
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number in right else "left", overflow="fold")
+            table.add_column(name, justify="right" if number in right else "left", overflow="fold", no_wrap=number == 0)
         for row in rows:
             table.add_row(*row)
-        width = None if self.out.is_terminal else 160  # a file or pipe has no width of its own
-        self.out.print(table, width=width)
+        self.out.print(table)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:

@@ -94,6 +94,7 @@ def quiet_libraries() -> None:
     """Keep other people's log lines and deprecations off the screen; ours are errors, warnings and results only."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # MLflow sets its loggers up anew when imported
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     for name in ("mlflow", "alembic", "ray", "distributed"):

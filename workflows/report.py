@@ -61,7 +61,7 @@ def _content(
         splits = make_splits(dataset, config.split, config.gap)
     cases = windows(splits.test, history + steps, config.evaluation.stride)
     number = median_case(scorecard)
-    reader = open_reader(model.metadata, config.archive_path, snapshot_id)
+    reader = open_reader(model, config.archive_path, snapshot_id)
     case: Window = cases[number]
     forecast = make_forecast(model, reader, [case], steps, {}).isel({("sample" if reader.sampled else "init_time"): 0})
     truth = forecast.copy()

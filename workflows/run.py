@@ -21,7 +21,8 @@ class _TimeTable:
     """Seconds and outcome of every stage."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, str]] = []
+        self.rows: list[tuple[str, str, str]] = []
+        self.places: list[tuple[str, str]] = []
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -32,9 +33,8 @@ class _TimeTable:
         took = time.monotonic() - started
         outcome = outcomes[0]
         self.seconds[name] = took
-        self.rows.append(
-            (name, "done before" if outcome.skipped else seconds_text(took), outcome.summary, outcome.place)
-        )
+        self.rows.append((name, "done before" if outcome.skipped else seconds_text(took), outcome.summary))
+        self.places.append((name, outcome.place))
 
 
 def run_all(context: Context) -> None:
@@ -57,11 +57,11 @@ def run_all(context: Context) -> None:
     with table.measure("report") as done:
         done.append(make_report(context, version, scorecard, table.seconds))
     show_scores(console, scorecard)
-    console.table(config.name, ("stage", "time", "what", "where"), table.rows, right=(1,))
-    console.line(
-        f"total {seconds_text(time.monotonic() - started)}, peak memory {bytes_text(_peak_bytes())} (largest process)"
-    )
-    console.line(f"MLflow: {context.tracking_uri}")
+    console.table(config.name, ("stage", "time", "what"), table.rows, right=(1,))
+    total = seconds_text(time.monotonic() - started)
+    console.line(f"total {total}, peak memory {bytes_text(_peak_bytes())} (largest process)\n")
+    for name, place in [*table.places, ("mlflow", context.tracking_uri)]:
+        console.line(f"{name:<9} {place}")
 
 
 def _peak_bytes() -> int:

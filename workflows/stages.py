@@ -165,7 +165,7 @@ def make_dataset(
 ) -> xr.Dataset:
     """A forecast in memory; by default from the newest frame, or from the first test sample."""
     config = context.config
-    reader = open_reader(model.metadata, config.archive_path, snapshot_id)
+    reader = open_reader(model, config.archive_path, snapshot_id)
     if reader.sampled and sample is None:
         with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
             sample = make_splits(dataset, config.split, config.gap).test.samples.start

@@ -14,6 +14,7 @@ from torch import Tensor
 import minconv
 
 from .. import archive
+from ..climatology import Climatology, fit_climatology
 from ..config import Config
 from ..errors import ConfigError
 from ..grid import GridSpec
@@ -32,6 +33,7 @@ class TrainingJob:
         grid: Its grid.
         splits: Its splits.
         statistics: Moments of its training split.
+        climatology: What anomalies are departures from; None: the model predicts the fields themselves.
     """
 
     config: Config
@@ -39,6 +41,13 @@ class TrainingJob:
     grid: GridSpec
     splits: Splits
     statistics: Statistics
+    climatology: Climatology | None
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each variable as the model sees it: that of an anomaly is zero."""
+        means = [0.0] * len(self.config.variables) if self.climatology else self.statistics.state.mean
+        return tuple(float(mean) for mean in means)
 
 
 def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> TrainingJob:
@@ -56,21 +65,25 @@ def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> Tr
     window = config.window
     with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
         splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
-        statistics = compute_statistics(
-            dataset, tuple(config.variables), splits.train, progress, snapshot_id=snapshot_id
+        variables = tuple(config.variables)
+        return TrainingJob(
+            config,
+            snapshot_id,
+            GridSpec.from_dataset(dataset, config.boundary),
+            splits,
+            compute_statistics(dataset, variables, splits.train, progress, snapshot_id=snapshot_id),
+            fit_climatology(dataset, variables, splits.train, progress=progress) if config.model.anomaly else None,
         )
-        return TrainingJob(config, snapshot_id, GridSpec.from_dataset(dataset, config.boundary), splits, statistics)
 
 
 def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:
     """A Forecaster with fresh weights, from the seed, and the Normalizer of the job's statistics."""
     torch.manual_seed(job.config.seed)
     forecaster = minconv.Forecaster(_forecaster_config(job, len(reader.forcing_channels)))
-    state = job.statistics.state
     mean, std = _forcing_moments(reader)
     forecaster.normalizer = minconv.Normalizer(
-        torch.cat((torch.as_tensor(state.mean, dtype=torch.float32), mean)),
-        torch.cat((torch.as_tensor(state.std, dtype=torch.float32), std)),
+        torch.cat((torch.tensor(job.mean), mean)),
+        torch.cat((torch.as_tensor(job.statistics.state.std, dtype=torch.float32), std)),
     )
     return forecaster
 
@@ -99,6 +112,7 @@ def _forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.Forec
             residual=model.residual,
             tendency=model.tendency,
             tendency_scale=model.tendency_scale,
+            damping=model.damping,
         )
     except minconv.MinconvError as error:
         raise ConfigError(f"model: {error}") from error
@@ -110,9 +124,9 @@ def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
     Over a region, latitude and longitude vary by a few hundredths; the model should see their differences.
     """
     fields = reader.forcing_at(reader.times[0]).flatten(1)
-    varies = fields.std(dim=1) > 1e-6 if fields.numel() else torch.zeros(0, dtype=torch.bool)
+    varies = fields.std(dim=1, correction=0) > 1e-6 if fields.numel() else torch.zeros(0, dtype=torch.bool)
     mean = torch.where(varies, fields.mean(dim=1), 0.0)
-    return mean, torch.where(varies, fields.std(dim=1), 1.0)
+    return mean, torch.where(varies, fields.std(dim=1, correction=0), 1.0)
 
 
 def open_reader(job: TrainingJob, split: Split) -> FrameReader:
@@ -123,7 +137,8 @@ def open_reader(job: TrainingJob, split: Split) -> FrameReader:
         job.snapshot_id,
         variables=tuple(config.variables),
         forcings=config.forcings,
-        fill=tuple(float(value) for value in job.statistics.state.mean),
+        fill=job.mean,
         cache_bytes=config.training.cache_bytes,
         split=split,
+        climatology=job.climatology,
     )
