@@ -24,8 +24,8 @@ from torch import Tensor
 
 from ..errors import GradientError
 
-# Values of h in one block of frames: half a megabyte of float32 in each of about eight buffers.
-_BLOCK_VALUES = 2**17
+# Values of h in one block of frames: 256 KiB of float32 in each of about eight buffers.
+_BLOCK_VALUES = 2**16
 
 aten = torch.ops.aten
 

@@ -54,7 +54,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return ((found.double() - expected.double()).norm() / expected.double().norm()).item()
 
 
-@pytest.fixture(params=[2**17, 50], ids=["one block", "blocks of a frame or two"])
+@pytest.fixture(params=[2**16, 50], ids=["one block", "blocks of a frame or two"])
 def block_values(request, monkeypatch):
     monkeypatch.setattr(reference, "_BLOCK_VALUES", request.param)
 
