@@ -1,4 +1,4 @@
-"""The stages of the pipeline as plain functions: ingest, statistics, windows, training, registry, forecast, verification.
+"""The stages of the pipeline as plain functions, from ingest to the report.
 
 A stage takes a section of the configuration and paths or objects, returns a small frozen result and keeps no state.
 Stages never print; they call the `pipeline.progress.Progress` they are given. The commands live in `workflows`.

@@ -1,6 +1,6 @@
-"""Ray: start or join a cluster, know its resources, hear from its workers. The other room that knows Ray is `training`.
+"""Ray: start or join a cluster, know its resources, hear from its workers. `training` is the other room that knows Ray.
 
-Token authentication is always on: Ray listens beyond loopback whatever it is told, and whoever may submit to it owns it.
+Token authentication is always on: Ray listens beyond loopback whatever it is told, and who may submit to it owns it.
 
     with connect() as cluster:                       # a private one on this machine
         ...
@@ -142,8 +142,8 @@ def _existing_token(token: Path | None) -> Path:
     path = token if token is not None else Path.home() / ".ray" / "auth_token"
     if not path.is_file():
         raise TrainingError(
-            f"a Ray cluster is joined with its token only, and {path} is missing; copy the head node's token file there "
-            "or name it in RAY_AUTH_TOKEN_PATH"
+            f"a Ray cluster is joined with its token only, and {path} is missing; copy the head node's token file "
+            "there or name it in RAY_AUTH_TOKEN_PATH"
         )
     return path
 

@@ -1,7 +1,7 @@
 """The configuration: one frozen pydantic tree, `Config`, read from YAML.
 
 What lives here: the sections with their defaults and rules, reading a file with overrides, the hash of a configuration.
-What does not: rules that need data (the first stage that has the data raises them) and the environment (read in `workflows`).
+What does not: rules that need data (the first stage that has the data raises them) and the environment (`workflows`).
 
     config = read_config(Path("my.yaml"), overrides=["training.epochs=5"])
     config.archive_path      # runs/<name>/archive

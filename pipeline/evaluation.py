@@ -1,7 +1,7 @@
 """Evaluation: a registered model on every test case, beside persistence and climatology.
 
-What lives here: the test cases and the sources that are compared. What does not: the errors (`verification`), the reading
-of them (`scorecard`).
+What lives here: the test cases and the sources that are compared. What does not: the errors (`verification`),
+the reading of them (`scorecard`).
 
     scorecard = evaluate(model, config, snapshot_id, progress)
     scorecard.metrics()["test/rmse/t2m/06h"]
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from . import archive
 from .climatology import Climatology, fit_climatology
 from .config import Config
+from .fields import time_text
 from .forecast import lead_times, open_reader, predict, valid_times
 from .progress import Event, Progress, silent
 from .registry import RegisteredModel
@@ -98,7 +99,7 @@ def frames_at(reader: FrameReader, cases: Sequence[Window], length: int) -> NDAr
 def case_name(reader: FrameReader, case: Window, history: int) -> str:
     """Name of a case: its init_time, or its sample and the time its forecast starts."""
     time: Any = reader.times[case.start + history - 1]
-    text = archive.time_text(time)
+    text = time_text(time)
     return f"sample {case.sample} at {text}" if reader.sampled else text
 
 

@@ -24,10 +24,13 @@ from numpy.typing import NDArray
 import minconv
 
 from . import archive
+from .config import Config
 from .errors import ForecastError
+from .fields import time_text
 from .grid import GridSpec
+from .lineage import code_version
 from .registry import RegisteredModel
-from .windows import FrameReader, Split, Window
+from .windows import FrameReader, Split, Window, make_splits
 
 FILE_SUFFIXES = (".nc", ".zarr")
 _LEAD_ATTRIBUTES = {"standard_name": "forecast_period", "long_name": "time since the last frame seen"}
@@ -70,6 +73,57 @@ def open_reader(
             f"{_extent(reader.grid)}; use the archive it was trained on, or train again"
         )
     return reader
+
+
+def forecast(
+    model: RegisteredModel,
+    config: Config,
+    snapshot_id: str,
+    init_time: str | None = None,
+    sample: int | None = None,
+    steps: int | None = None,
+) -> xr.Dataset:
+    """One forecast from the Archive of a configuration.
+
+    Args:
+        model: The registered version.
+        config: Names the archive and the default of `steps`.
+        snapshot_id: The version of the Archive to start from.
+        init_time: Valid time of the last frame seen (ISO 8601); None: the newest frame.
+        sample: In an Archive of samples, which one; None: the first of the test split.
+        steps: Lead times; None: the configured ones.
+
+    Raises:
+        ForecastError: The Archive has no such time or sample, or another grid.
+    """
+    reader = open_reader(model, config.archive_path, snapshot_id)
+    if reader.sampled and sample is None and init_time is None:
+        with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
+            sample = make_splits(dataset, config.split, config.gap).test.samples.start
+    cases = cases_at(
+        reader,
+        int(model.metadata["history"]),
+        init_times=() if init_time is None else (_parse_time(init_time),),
+        samples=() if sample is None else (sample,),
+    )
+    title = (
+        f"Forecast of {', '.join(model.metadata['variables'])} by {model.version.name} version {model.version.version}"
+    )
+    attributes = {
+        "title": title,
+        "source": "minconv-pipeline",
+        "snapshot_id": snapshot_id,
+        "config_hash": config.hash(),
+        "code_version": code_version(),
+    }
+    return make_forecast(model, reader, cases, steps or config.forecast_steps, attributes)
+
+
+def _parse_time(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text)
+    except ValueError as error:
+        raise ForecastError(f"init_time {text!r} is no ISO 8601 time; write it like 2017-01-30T00") from error
 
 
 def cases_at(
@@ -123,8 +177,8 @@ def lead_times(reader: FrameReader, init: int, steps: int) -> NDArray[np.timedel
     """Offsets from frame number `init`; the unitless time of a simulation counts as seconds."""
     offsets = valid_times(reader, init, steps) - reader.times[init]
     if np.issubdtype(offsets.dtype, np.timedelta64):
-        return offsets.astype("timedelta64[ns]")
-    return np.rint(offsets * 1e9).astype("timedelta64[ns]")
+        return np.asarray(offsets, dtype="timedelta64[ns]")
+    return np.asarray(np.rint(offsets * 1e9), dtype="timedelta64[ns]")
 
 
 def make_forecast(
@@ -215,7 +269,7 @@ def _case_of_sample(reader: FrameReader, history: int, sample: int) -> Window:
         )
     if len(reader.times) < history:
         raise ForecastError(
-            f"a forecast needs {history} frames of history, the archive's samples have {len(reader.times)}; train with a shorter history"
+            f"a forecast needs {history} frames of history, the archive's samples have {len(reader.times)}; train with less"
         )
     return Window(sample, 0)
 
@@ -226,8 +280,8 @@ def _case_at_time(reader: FrameReader, history: int, time: Any) -> Window:
     first = times[min(history, len(times)) - 1]
     if not found.size or found[0] < history - 1:
         raise ForecastError(
-            f"init_time {archive.time_text(time)} cannot be started from: the archive and a history of {history} frames allow "
-            f"{archive.time_text(first)} to {archive.time_text(times[-1])} at the archive's own times; choose one of these"
+            f"init_time {time_text(time)} cannot be started from: the archive and a history of {history} frames allow "
+            f"{time_text(first)} to {time_text(times[-1])} at the archive's own times; choose one of these"
         )
     return Window(0, int(found[0]) - history + 1)
 

@@ -219,7 +219,7 @@ class Registry:
             checkpoint = found[0].parent
             if _weights_sha256(checkpoint) != version.tags.get("sha256"):
                 raise RegistryError(
-                    f"{version.uri}: the stored weights are not the registered ones (sha256 differs); do not use it, train again"
+                    f"{version.uri}: the stored weights are not the registered ones (sha256 differs); train again"
                 )
             try:
                 forecaster, metadata = minconv.load(checkpoint)
@@ -368,5 +368,5 @@ def _reachable(tracking_uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
         raise RegistryError(
-            f"MLflow at {tracking_uri} refused or could not be reached ({reason}); check MLFLOW_TRACKING_URI and disk space"
+            f"MLflow at {tracking_uri} could not be reached or refused ({reason}); check MLFLOW_TRACKING_URI and disk space"
         ) from error

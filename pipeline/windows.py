@@ -86,7 +86,7 @@ class FrameReader:
         fill: Per variable, the value put at masked points and where a value is missing (e.g. the mean).
         cache_bytes: Memory that the frames may take.
         split: Frames to hold in memory; None means the whole Archive.
-        climatology: Read anomalies, the departures from it; `fill` then fills anomalies. None reads the fields themselves.
+        climatology: Read anomalies, departures from it; `fill` then fills anomalies. None reads the fields themselves.
 
     Attributes:
         grid: The Archive's `GridSpec`.
@@ -170,7 +170,7 @@ class FrameReader:
         return torch.from_numpy(self._fields.at(times))
 
     def physical(self, fields: NDArray[np.float32], times: NDArray[Any]) -> NDArray[np.float32]:
-        """Fields as `read` gives them, [*times.shape, C, H, W], in physical units: the climatology is put back, if any."""
+        """Fields as `read` gives them, [*times.shape, C, H, W], in physical units: climatology put back, if any."""
         normal = self._normal(times.reshape(-1))
         return fields if self._climatology is None else fields + normal.reshape(fields.shape)
 

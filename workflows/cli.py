@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="minconv",
-    help="Forecast fluid and weather grids: files in, a versioned archive, models trained on Ray, scored and registered forecasts out.",
+    help="Forecast fluid and weather grids: files in, models trained on Ray, scored and registered forecasts out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -86,7 +86,7 @@ def generate(
 
 @app.command(epilog="Example: minconv ingest -c wfde5_gb --data data/wfde5_gb_2017-01")
 def ingest(config: ConfigName, settings: Settings = None, data: Data = None, quiet: Quiet = False) -> None:
-    """Check the input files and commit what is new to the archive; say what was committed, what was rejected, and why."""
+    """Check the input files, commit what is new to the archive; say what was committed, what was rejected, and why."""
     from . import commands
 
     with _command(quiet) as console:
@@ -193,7 +193,7 @@ def _command(quiet: bool) -> Iterator[Console]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         console.error(
-            f"{error.strerror} at {error.filename or 'an unnamed file'}; nothing was committed; make room or rights and run again"
+            f"{error.strerror} at {error.filename or 'a file'}; nothing was committed; make room or rights and run again"
         )
         raise typer.Exit(1) from None
 

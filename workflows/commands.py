@@ -92,7 +92,7 @@ def forecast(
     """Forecast into a file."""
     if steps is not None and steps < 1:
         raise ConfigError(f"--steps must be at least 1, got {steps}")
-    _, outcome = stages.forecast_file(context, context.registry.resolve(model), out, init_time, sample, steps)
+    outcome = stages.forecast_file(context, context.registry.resolve(model), out, init_time, sample, steps)
     context.console.line(f"{outcome.place}: {outcome.summary}")
 
 

@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from pipeline import archive, cluster, lineage
 from pipeline.config import GenerateConfig
 from pipeline.evaluation import evaluate
-from pipeline.forecast import cases_at, check_target, make_forecast, open_reader, write_forecast
+from pipeline.forecast import check_target, forecast, write_forecast
 from pipeline.ingest import IngestResult, ingest
 from pipeline.model_files import write_model_files
 from pipeline.progress import Event
-from pipeline.registry import EpochLog, ModelVersion, RegisteredModel, Run
+from pipeline.registry import EpochLog, ModelVersion, Run
 from pipeline.scorecard import Scorecard
 from pipeline.synthetic import generate
 from pipeline.training import TrainingJob, TrainingOutcome, prepare, train
-from pipeline.windows import make_splits
 
 from .console import Console
 from .context import Context
@@ -133,16 +130,16 @@ def forecast_file(
     init_time: str | None = None,
     sample: int | None = None,
     steps: int | None = None,
-) -> tuple[xr.Dataset, Outcome]:
+) -> Outcome:
     """Forecast from one init_time or sample into a file, replacing what is there."""
     check_target(out)
     model = context.registry.load(version.uri)
     snapshot_id = archive.head(context.config.archive_path)
     with context.console.stage("forecast"):
-        dataset = make_dataset(context, model, snapshot_id, init_time, sample, steps)
+        dataset = forecast(model, context.config, snapshot_id, init_time, sample, steps)
         write_forecast(dataset, out)
     leads = dataset.sizes["lead_time"]
-    return dataset, Outcome(f"{leads} lead times by {_title(version)}", False, str(out))
+    return Outcome(f"{leads} lead times by {_title(version)}", False, str(out))
 
 
 def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
@@ -152,37 +149,7 @@ def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
     out = context.config.work_dir / "forecasts" / name
     if out.is_file():
         return Outcome(f"by {_title(version)}, written before", True, str(out))
-    return forecast_file(context, version, out)[1]
-
-
-def make_dataset(
-    context: Context,
-    model: RegisteredModel,
-    snapshot_id: str,
-    init_time: str | None = None,
-    sample: int | None = None,
-    steps: int | None = None,
-) -> xr.Dataset:
-    """A forecast in memory; by default from the newest frame, or from the first test sample."""
-    config = context.config
-    reader = open_reader(model, config.archive_path, snapshot_id)
-    if reader.sampled and sample is None:
-        with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
-            sample = make_splits(dataset, config.split, config.gap).test.samples.start
-    cases = cases_at(
-        reader,
-        int(model.metadata["history"]),
-        init_times=() if init_time is None else (init_time,),
-        samples=() if sample is None else (sample,),
-    )
-    attributes = {
-        "title": f"Forecast of {', '.join(model.metadata['variables'])} by {_title(model.version)}",
-        "source": "minconv-pipeline",
-        "snapshot_id": snapshot_id,
-        "config_hash": config.hash(),
-        "code_version": lineage.code_version(),
-    }
-    return make_forecast(model, reader, cases, steps or config.forecast_steps, attributes)
+    return forecast_file(context, version, out)
 
 
 def _register(context: Context, job: TrainingJob, outcome: TrainingOutcome, run: Run) -> ModelVersion:

@@ -7,6 +7,7 @@ scores (`verification`) and sending figures anywhere (`registry`).
     written.figures["error"]    # report/figures/error.png
 """
 
+from .content import gather
 from .curves import error_curves, skill_chart, training_curves
 from .maps import field_maps
 from .page import ReportContent, WrittenReport, write_report
@@ -18,6 +19,7 @@ __all__ = [
     "WrittenReport",
     "error_curves",
     "field_maps",
+    "gather",
     "in_words",
     "png",
     "skill_chart",

@@ -124,9 +124,11 @@ def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
     Over a region, latitude and longitude vary by a few hundredths; the model should see their differences.
     """
     fields = reader.forcing_at(reader.times[0]).flatten(1)
-    varies = fields.std(dim=1, correction=0) > 1e-6 if fields.numel() else torch.zeros(0, dtype=torch.bool)
-    mean = torch.where(varies, fields.mean(dim=1), 0.0)
-    return mean, torch.where(varies, fields.std(dim=1, correction=0), 1.0)
+    if not len(fields):
+        return torch.zeros(0), torch.ones(0)
+    mean, std = fields.mean(dim=1), fields.std(dim=1, correction=0)
+    varies = std > 1e-6
+    return torch.where(varies, mean, 0.0), torch.where(varies, std, 1.0)
 
 
 def open_reader(job: TrainingJob, split: Split) -> FrameReader:

@@ -1,6 +1,6 @@
-"""The training loop: a plain function of a job and a worker. It knows neither Ray nor MLflow.
+"""The training loop: a plain function of a job and a worker, which knows neither Ray nor MLflow.
 
-What lives here: epochs, optimizer steps, validation, checkpoints, resuming. What does not: starting workers (`ray_train`).
+What lives here: epochs, steps, validation, checkpoints, resuming. What does not: starting workers (`ray_train`).
 
     run_loop(job, LocalWorker(Path("training")))     # without Ray: notebooks and tests
 """
@@ -180,7 +180,7 @@ class _Training:
             group["lr"] = rate
         loss: Tensor = self.parallel(frames, forcing, closed, noise)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip_norm)
         self.optimizer.step()
         return loss.detach()

@@ -1,4 +1,4 @@
-"""What is minimised: the masked error of a window, by teacher forcing and in closed loop; and the learning-rate schedule.
+"""What is minimised: the masked error of a window, teacher-forced and in closed loop; and the learning-rate schedule.
 
 objective = Objective(forecaster, area_weights * mask)
 loss = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
@@ -24,6 +24,8 @@ class Objective(nn.Module):
         forecaster: The model; its Normalizer gives the standard deviations.
         weights: Weight per grid point, 0 where masked, shape [H, W].
     """
+
+    weights: Tensor
 
     def __init__(self, forecaster: minconv.Forecaster, weights: Tensor) -> None:
         super().__init__()

@@ -1,0 +1,106 @@
+"""Fixtures shared by the tests: two small archives, and a model registered from each, made once."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from pipeline import archive
+from pipeline.config import Config, check_config
+from pipeline.ingest import ingest
+from pipeline.synthetic import generate
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def sample_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Advected blobs: 10 samples of 14 frames on 8 x 8 points, archived."""
+    tree: dict[str, Any] = {
+        "name": "blobs",
+        "root": str(tmp_path_factory.mktemp("blobs")),
+        "generate": {"kind": "advection", "samples": 10, "steps": 14, "size": 8, "coarsen": 1},
+        "variables": {"tracer": {"units": "1"}},
+        "archive": {"chunk_time": 14, "shard_time": 14},
+        "window": {"history": 4, "horizon": 4, "stride": 2},
+        "model": {"hidden": [8], "patch": 1},
+        "training": {"epochs": 2, "batch_size": 2},
+    }
+    config = check_config(tree)
+    assert config.generate is not None
+    generate(config.generate, config.source_path)
+    ingest(config)
+    return config
+
+
+@pytest.fixture(scope="session")
+def time_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Ten days of hourly temperature and humidity over 6 x 8 points of land and sea, archived."""
+    root = tmp_path_factory.mktemp("weather")
+    source = root / "source"
+    source.mkdir()
+    made_weather().to_netcdf(source / "weather.nc")
+    tree: dict[str, Any] = {
+        "name": "weather",
+        "root": str(root),
+        "source": {"path": str(source)},
+        "variables": {"t2m": {"units": "K"}, "q2m": {"units": "kg kg-1"}},
+        "boundary": "closed",
+        "forcings": ["time_of_day", "latitude", "mask"],
+        "window": {"history": 6, "horizon": 3, "stride": 4},
+        "model": {"hidden": [8], "patch": 2},
+        "training": {"epochs": 2, "batch_size": 4, "closed_loop_steps": 2},
+        "evaluation": {"stride": 5},
+    }
+    config = check_config(tree)
+    ingest(config)
+    return config
+
+
+def made_weather(hours: int = 240) -> xr.Dataset:
+    """A daily cycle that drifts and is noisy, with one corner of sea."""
+    random = np.random.default_rng(1)
+    time = np.datetime64("2020-03-01T00", "ns") + np.arange(hours) * np.timedelta64(1, "h")
+    lat, lon = np.linspace(50, 52.5, 6), np.linspace(-3, 0.5, 8)
+    phase = 2 * np.pi * np.arange(hours) / 24
+    slow = np.cumsum(random.normal(0, 0.2, hours))
+    field = 280 + 5 * np.sin(phase)[:, None, None] + slow[:, None, None] + random.normal(0, 0.3, (hours, 6, 8))
+    field[:, 4:, :3] = np.nan
+    humid = 5e-3 + 1e-4 * (field - 280)
+    coords = {
+        "time": time,
+        "lat": ("lat", lat, {"standard_name": "latitude", "units": "degrees_north"}),
+        "lon": ("lon", lon, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    dims = ("time", "lat", "lon")
+    return xr.Dataset(
+        {
+            "t2m": (dims, field.astype("f4"), {"units": "K", "standard_name": "air_temperature"}),
+            "q2m": (dims, humid.astype("f4"), {"units": "kg kg-1", "long_name": "specific humidity"}),
+        },
+        coords,
+    )
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder of real data beside the project; the test is skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data beside the project (../shared/data) are absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def snapshot_of() -> Any:
+    """The newest snapshot_id of a configuration's archive."""
+    return lambda config: archive.head(config.archive_path)

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minconv
+from pipeline.training.objective import Objective, learning_rate_factor
+
+
+def make(forcings: int = 1, weights: torch.Tensor | None = None) -> Objective:
+    torch.manual_seed(0)
+    config = minconv.ForecasterConfig(
+        cell="minconvgru", in_channels=2 + forcings, out_channels=2, hidden=(6,), boundary="zeros"
+    )
+    forecaster = minconv.Forecaster(config).eval()
+    mean = torch.zeros(2 + forcings)
+    std = torch.ones(2 + forcings)
+    std[:2] = torch.tensor([2.0, 0.5])
+    forecaster.normalizer = minconv.Normalizer(mean, std)
+    return Objective(forecaster, torch.ones(4, 5) if weights is None else weights)
+
+
+def data(batch: int = 2, time: int = 7, forcings: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return (
+        torch.randn((batch, time, 2, 4, 5), generator=generator),
+        torch.randn((batch, time, forcings, 4, 5), generator=generator),
+    )
+
+
+def test_teacher_forced_loss_is_the_mean_squared_error_in_standard_deviations() -> None:
+    objective = make()
+    frames, forcing = data()
+    predicted, _ = objective.forecaster(torch.cat((frames, forcing), dim=2))
+    error = (predicted[:, :-1] - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
+    torch.testing.assert_close(objective(frames, forcing), error.square().mean())
+
+
+@pytest.mark.parametrize("closed", [1, 2, 5])
+def test_closed_loop_steps_feed_the_model_its_own_output(closed: int) -> None:
+    objective = make()
+    frames, forcing = data()
+    seen = 7 - 1 - closed
+    predicted, _ = objective.forecaster(torch.cat((frames, forcing), dim=2)[:, :seen])
+    history = torch.cat((frames, forcing), dim=2)[:, :seen]
+    later = list(minconv.rollout(objective.forecaster, history, closed + 1, forcing[:, seen:]))
+    everything = torch.cat((predicted[:, :-1], torch.stack(later, dim=1)), dim=1)
+    error = (everything - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
+    torch.testing.assert_close(objective(frames, forcing, closed), error.square().mean())
+
+
+def test_masked_points_do_not_count_and_are_held_in_closed_loop() -> None:
+    weights = torch.ones(4, 5)
+    weights[0] = 0.0
+    objective = make(weights=weights)
+    frames, forcing = data()
+    changed = frames.clone()
+    changed[:, -1, :, 0] += 100.0  # the last frame is a target only
+    assert objective(frames, forcing, 2) == objective(changed, forcing, 2)
+    changed[:, -1, :, 1] += 1.0
+    assert objective(frames, forcing, 2) != objective(changed, forcing, 2)
+
+
+def test_gradients_flow_through_the_closed_loop() -> None:
+    objective = make()
+    frames, forcing = data()
+    objective(frames, forcing, 3).backward()
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    assert any(parameter.grad.abs().sum() > 0 for parameter in objective.parameters())
+
+
+def test_noise_is_in_standard_deviations_of_each_variable() -> None:
+    objective = make()
+    frames, forcing = data()
+    noise = torch.full((2, 6, 2, 4, 5), 0.1)
+    noisy = frames.clone()
+    noisy[:, :6] += 0.1 * torch.tensor([2.0, 0.5])[:, None, None]
+    predicted, _ = objective.forecaster(torch.cat((noisy, forcing), dim=2)[:, :6])
+    error = (predicted - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
+    torch.testing.assert_close(objective(frames, forcing, 0, noise), error.square().mean())
+
+
+def test_closed_loop_error_has_a_value_for_each_case_and_lead() -> None:
+    objective = make()
+    frames, forcing = data()
+    errors = objective.closed_loop_error(frames, forcing, history=4)
+    assert errors.shape == (2, 3)
+    predicted = list(minconv.rollout(objective.forecaster, torch.cat((frames, forcing), 2)[:, :4], 3, forcing[:, 4:]))
+    last = ((predicted[2] - frames[:, 6]) / torch.tensor([2.0, 0.5])[:, None, None]).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(errors[:, 2], last)
+
+
+@given(st.floats(0.0, 1.5), st.floats(0.0, 0.9))
+def test_learning_rate_factor_stays_between_zero_and_one(progress: float, warmup: float) -> None:
+    assert 0.0 <= learning_rate_factor(progress, warmup) <= 1.0
+
+
+@given(st.floats(0.01, 0.9))
+def test_learning_rate_rises_then_falls_to_zero(warmup: float) -> None:
+    assert learning_rate_factor(0.0, warmup) < 0.2
+    assert learning_rate_factor(warmup, warmup) == pytest.approx(1.0)
+    assert learning_rate_factor(1.0, warmup) == pytest.approx(0.0, abs=1e-12)
+    falling = [learning_rate_factor(warmup + (1 - warmup) * n / 10, warmup) for n in range(11)]
+    assert falling == sorted(falling, reverse=True)
