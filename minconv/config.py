@@ -41,7 +41,7 @@ class ForecasterConfig:
         residual: Add each layer's input to its output (through a 1x1 convolution where the widths differ).
         tendency: Predict the change from the last frame instead of the frame.
         tendency_scale: Size of that change in normalised units per unit of decoder output.
-        damping: With `tendency`, let each prognostic variable return towards its mean at a learned rate per step, so that
+        damping: With `tendency`, let each prognostic variable return to its mean at a learned rate per step, so that
             a model with nothing else to say forecasts damped persistence.
         encoder_kernel_size: Odd side of the encoder's kernel.
 
