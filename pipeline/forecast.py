@@ -269,7 +269,7 @@ def _case_of_sample(reader: FrameReader, history: int, sample: int) -> Window:
         )
     if len(reader.times) < history:
         raise ForecastError(
-            f"a forecast needs {history} frames of history, the archive's samples have {len(reader.times)}; train with less"
+            f"a forecast needs {history} frames, the archive's samples have {len(reader.times)}; train with less"
         )
     return Window(sample, 0)
 

@@ -368,5 +368,5 @@ def _reachable(tracking_uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
         raise RegistryError(
-            f"MLflow at {tracking_uri} could not be reached or refused ({reason}); check MLFLOW_TRACKING_URI and disk space"
+            f"MLflow at {tracking_uri} failed ({reason}); check MLFLOW_TRACKING_URI and disk space"
         ) from error

@@ -192,9 +192,7 @@ def _command(quiet: bool) -> Iterator[Console]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        console.error(
-            f"{error.strerror} at {error.filename or 'a file'}; nothing was committed; make room or rights and run again"
-        )
+        console.error(f"{error.strerror} at {error.filename or 'a file'}; nothing was committed; free it and run again")
         raise typer.Exit(1) from None
 
 

@@ -1,6 +1,7 @@
 """What every command starts from: the configuration, the console, and what the environment says.
 
-The only room that reads environment variables: MLFLOW_TRACKING_URI (an MLflow server instead of the SQLite file) and RAY_AUTH_TOKEN_PATH (the token of a Ray cluster that is joined with --address).
+The only room that reads environment variables: MLFLOW_TRACKING_URI (an MLflow server instead of the SQLite file) and
+RAY_AUTH_TOKEN_PATH (the token of a Ray cluster that is joined with --address).
 """
 
 from __future__ import annotations

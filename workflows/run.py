@@ -1,4 +1,4 @@
-"""All stages in order: generate, ingest, train, evaluate, forecast, report; work that is done already is not done again.
+"""All stages in order: generate, ingest, train, evaluate, forecast, report; what is done already is not done again.
 
 run_all(Context(load_config("demo"), Console()))
 """
