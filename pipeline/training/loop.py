@@ -124,7 +124,7 @@ class _Training:
         self.objective = Objective(forecaster, weights).to(worker.device)
         self.parallel = worker.wrap(self.objective)
         self.optimizer = torch.optim.AdamW(
-            self.objective.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+            _decay_groups(self.objective, self.options.weight_decay), self.options.learning_rate
         )
         self.epoch, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
         self.best: dict[str, Tensor] | None = None
@@ -263,6 +263,15 @@ class _Training:
         self.optimizer.load_state_dict(optimizer)
         state = json.loads((folder / "state.json").read_text())
         self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], state["history"]
+
+
+def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for the weights of convolutions; none for biases, norms and damping, whose zero means nothing."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def mix(*numbers: int) -> int:
