@@ -13,6 +13,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import minconv
 
@@ -25,8 +26,14 @@ class ForecasterModel(mlflow.pyfunc.PythonModel):
         self._forecaster, _ = minconv.load(context.artifacts["checkpoint"])
         self._forecaster.eval()
 
-    # Without annotations: MLflow would take one for the input as its schema, and warn; the signature is given instead.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    # Of the annotations that MLflow accepts for `model_input`, this one makes no schema: the signature, which names the
+    # parts of the dict, is given instead.
+    def predict(
+        self,
+        context: Any,
+        model_input: np.ndarray,
+        params: dict[str, Any] | None = None,
+    ) -> NDArray[np.float32]:
         """Roll the model out; see the module's docstring for shapes."""
         inputs = model_input if isinstance(model_input, dict) else {"history": model_input}
         history = torch.as_tensor(np.asarray(inputs["history"], dtype=np.float32))
@@ -35,7 +42,8 @@ class ForecasterModel(mlflow.pyfunc.PythonModel):
         steps = int((params or {}).get("steps", 1)) if future is None else future.shape[1]
         with torch.no_grad():
             frames = list(minconv.rollout(self._forecaster, history, steps, future))
-        return torch.stack(frames, dim=1).numpy()
+        predicted: NDArray[np.float32] = torch.stack(frames, dim=1).numpy()
+        return predicted
 
 
 mlflow.models.set_model(ForecasterModel())

@@ -18,7 +18,8 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from typing import Any
 import numpy as np
 
 import minconv
+from minconv.checkpoint import DESCRIPTION, WEIGHTS
 
 from .climatology import Climatology
 from .errors import RegistryError
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CLIMATOLOGY_FILE = "climatology.npz"  # beside the checkpoint of a model of anomalies
+# The files that decide a forecast, and the tags of a version that keep their sha256.
+SEALS = {WEIGHTS: "sha256", DESCRIPTION: "sha256_description", CLIMATOLOGY_FILE: "sha256_climatology"}
 _METRICS_PER_CALL = 1000
 
 
@@ -93,8 +97,6 @@ class Registry:
 
             if tracking_uri.startswith("sqlite:///"):
                 Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-            mlflow.set_tracking_uri(tracking_uri)
-            mlflow.set_registry_uri(tracking_uri)
             self._client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
             self._client.search_experiments(max_results=1)
 
@@ -103,17 +105,15 @@ class Registry:
         with _reachable(self.tracking_uri):
             experiment = self._experiment_id()
             found = self._client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)
-            if found:
-                run_id = found[0].info.run_id
-                self._client.update_run(run_id, status="RUNNING")
-            else:
-                run_id = self._client.create_run(experiment, run_name=name).info.run_id
+            run = found[0] if found else self._client.create_run(experiment, run_name=name)
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            if not run.data.params:  # a run keeps those it was started with
                 from mlflow.entities import Param
 
                 params = [Param(key, str(value)[:6000]) for key, value in parameters.items()]
                 for first in range(0, len(params), 100):
-                    self._client.log_batch(run_id, params=params[first : first + 100])
-        return Run(self._client, run_id, self.tracking_uri)
+                    self._client.log_batch(run.info.run_id, params=params[first : first + 100])
+        return Run(self._client, run.info.run_id, self.tracking_uri)
 
     def open_run(self, run_id: str) -> Run:
         """A run by its id."""
@@ -127,22 +127,24 @@ class Registry:
         sizes: tuple[int, int, int, int],
         extra: Sequence[Path] = (),
     ) -> ModelVersion:
-        """Store a checkpoint as the next version; the first becomes champion, a later one challenger.
+        """Store a checkpoint as the next version: champion where there is none, else challenger.
 
         The version appears with all its tags in one step, after its files are stored: a kill before leaves no version.
 
         Args:
             run: The run that trained it.
             checkpoint: Folder written by `minconv.save`.
-            tags: Lineage; the sha256 of the weights is added.
+            tags: Lineage; the sha256 of the files in `SEALS` are added.
             sizes: Channels in, channels out, height, width, for the signature.
             extra: Files kept beside it, e.g. ``config.yaml``.
         """
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        with _reachable(self.tracking_uri):
-            with mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
+        with _reachable(self.tracking_uri), _current(self.tracking_uri):
+            with mlflow.start_run(run_id=run.run_id, log_system_metrics=False), warnings.catch_warnings():
+                # An example would be the size of the grid, as text; the signature says what the input is.
+                warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
                 info = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -152,15 +154,15 @@ class Registry:
                 )
             with contextlib.suppress(MlflowException):  # it exists already
                 self._client.create_registered_model(self.name)
-            first = not self._client.search_model_versions(f"name = '{self.name}'", max_results=1)
             created = self._client.create_model_version(
                 self.name,
                 source=info.model_uri,
                 run_id=run.run_id,
                 model_id=info.model_id,
-                tags={**tags, "sha256": _weights_sha256(checkpoint)},
+                tags={**tags, **_seals((*checkpoint.iterdir(), *extra))},
             )
-            self._client.set_registered_model_alias(self.name, CHAMPION if first else CHALLENGER, created.version)
+            taken = CHAMPION in self._client.get_registered_model(self.name).aliases
+            self._client.set_registered_model_alias(self.name, CHALLENGER if taken else CHAMPION, created.version)
             return self._describe(self._client.get_model_version(self.name, created.version))
 
     def versions(self) -> list[ModelVersion]:
@@ -196,6 +198,8 @@ class Registry:
             except MlflowException as error:
                 if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     raise
+            except OverflowError:  # a number that no database holds
+                pass
         known = ", ".join(f"{self.name}/{v.version}" for v in self.versions()[:5]) or "none yet"
         raise RegistryError(
             f"there is no model {uri} in {self.tracking_uri} (versions of {self.name}: {known}); "
@@ -206,26 +210,21 @@ class Registry:
         """Load a version for forecasting.
 
         Raises:
-            RegistryError: There is no such version, or its weights are not the ones that were registered.
+            RegistryError: There is no such version, or one of its files is not the one that was registered.
         """
         import mlflow
 
         version = self.resolve(uri)
-        with tempfile.TemporaryDirectory(prefix="minconv-model-") as folder, _reachable(self.tracking_uri):
-            path = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.uri, dst_path=folder))
-            found = sorted(path.rglob("forecaster.json"))
-            if not found:
-                raise RegistryError(f"{version.uri} holds no minconv checkpoint; register it with 'minconv train'")
-            checkpoint = found[0].parent
-            if _weights_sha256(checkpoint) != version.tags.get("sha256"):
-                raise RegistryError(
-                    f"{version.uri}: the stored weights are not the registered ones (sha256 differs); train again"
-                )
+        with tempfile.TemporaryDirectory(prefix="minconv-model-") as folder:
+            with _reachable(self.tracking_uri), _current(self.tracking_uri):
+                path = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.uri, dst_path=folder))
+            files = {file.name: file for file in path.rglob("*") if file.name in SEALS}
+            _check_seals(version, files)
             try:
-                forecaster, metadata = minconv.load(checkpoint)
+                forecaster, metadata = minconv.load(files[DESCRIPTION].parent)
             except minconv.MinconvError as error:
                 raise RegistryError(f"{version.uri} cannot be loaded: {error}") from error
-            normal = next(iter(path.rglob(CLIMATOLOGY_FILE)), None)
+            normal = files.get(CLIMATOLOGY_FILE)
             climatology = None if normal is None else Climatology.load(normal)
         forecaster.eval()
         return RegisteredModel(version, forecaster, metadata, climatology)
@@ -336,9 +335,26 @@ def _parse(uri: str) -> tuple[str, int | None, str | None]:
     )
 
 
-def _weights_sha256(checkpoint: Path) -> str:
-    with (checkpoint / "weights.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _seals(files: Iterable[Path]) -> dict[str, str]:
+    """Tag and sha256 of each file that decides a forecast."""
+    seals = {}
+    for file in files:
+        if file.name in SEALS:
+            with file.open("rb") as stream:
+                seals[SEALS[file.name]] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return seals
+
+
+def _check_seals(version: ModelVersion, files: Mapping[str, Path]) -> None:
+    found = _seals(files.values())
+    for name, tag in SEALS.items():
+        if found.get(tag) != version.tags.get(tag):
+            raise RegistryError(
+                f"{version.uri}: the stored {name} is not the registered one (sha256 differs, or one is missing); "
+                "train again"
+            )
+    if WEIGHTS not in files:
+        raise RegistryError(f"{version.uri} holds no minconv checkpoint; register one with 'minconv train'")
 
 
 def _signature(channels_in: int, channels_out: int, height: int, width: int) -> Any:
@@ -370,3 +386,19 @@ def _reachable(tracking_uri: str) -> Iterator[None]:
         raise RegistryError(
             f"MLflow at {tracking_uri} failed ({reason}); check MLFLOW_TRACKING_URI and disk space"
         ) from error
+
+
+@contextlib.contextmanager
+def _current(tracking_uri: str) -> Iterator[None]:
+    """Make this server the one that MLflow's module-level functions speak to, for the body only.
+
+    MLflow keeps that setting in the environment too, where the next configuration of this process would find it.
+    """
+    import mlflow
+
+    before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
