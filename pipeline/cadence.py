@@ -2,6 +2,7 @@
 
 cadence = infer(times)                  # Cadence(seconds=3600.0)
 cadence.follows(times)                  # whether each time comes one step after the one before
+cadence.after(times[-1], 3)             # the three times that come next
 """
 
 from __future__ import annotations
@@ -27,6 +28,18 @@ class Cadence:
             result: np.ndarray[Any, np.dtype[np.bool_]] = np.diff(_months(times)) == self.months
             return result
         return np.isclose(np.diff(_seconds(times)), self.seconds, rtol=1e-6, atol=0.0)
+
+    def after(self, last: Any, count: int) -> Times:
+        """The `count` times that come after `last`; a day that a month does not have is its last day."""
+        steps = np.arange(1, count + 1)
+        if not self.months:
+            dated = np.issubdtype(last.dtype, np.datetime64)
+            step = np.timedelta64(round(self.seconds * 1e9), "ns") if dated else self.seconds
+            return np.asarray(last + steps * step, dtype=last.dtype)
+        start = last.astype("datetime64[M]")
+        months = start + self.months * steps
+        ends = (months + 1).astype(last.dtype) - np.timedelta64(1, "D")
+        return np.asarray(np.minimum(months.astype(last.dtype) + (last - start.astype(last.dtype)), ends))
 
     def __str__(self) -> str:
         if self.months:

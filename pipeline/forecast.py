@@ -12,6 +12,7 @@ What lives here: choosing where a forecast starts, the rollout, the dataset and 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 import minconv
 
 from . import archive
+from .cadence import infer
 from .config import Config
 from .errors import ForecastError
 from .fields import time_text
@@ -121,7 +123,7 @@ def forecast(
 
 def _parse_time(text: str) -> np.datetime64:
     try:
-        return np.datetime64(text)
+        return np.datetime64(text.removesuffix("Z"))  # all times are UTC, numpy knows no zones
     except ValueError as error:
         raise ForecastError(f"init_time {text!r} is no ISO 8601 time; write it like 2017-01-30T00") from error
 
@@ -166,11 +168,18 @@ def predict(model: RegisteredModel, reader: FrameReader, cases: Sequence[Window]
 
 
 def valid_times(reader: FrameReader, init: int, steps: int) -> NDArray[Any]:
-    """Times of the `steps` frames after frame number `init`: the Archive's, then on by its last step."""
+    """Times of the `steps` frames after frame number `init`: the Archive's, then on in its cadence.
+
+    Raises:
+        ForecastError: The Archive's one frame has no cadence.
+    """
     known = reader.times[init + 1 : init + 1 + steps]
-    step = reader.times[-1] - reader.times[-2]
-    beyond = reader.times[-1] + step * np.arange(1, steps - len(known) + 1)
-    return np.concatenate((known, beyond.astype(reader.times.dtype)))
+    if len(known) == steps:
+        return known
+    cadence = infer(reader.times)
+    if cadence is None:
+        raise ForecastError("an archive of one frame does not say how far its frames are apart; ingest more frames")
+    return np.concatenate((known, cadence.after(reader.times[-1], steps - len(known))))
 
 
 def lead_times(reader: FrameReader, init: int, steps: int) -> NDArray[np.timedelta64]:
@@ -243,9 +252,11 @@ def write_forecast(dataset: xr.Dataset, path: Path) -> None:
     check_target(path)
     temporary = path.with_name(f".{path.name}.part")
     encoding: dict[str, dict[str, Any]] = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
-    time = {"units": "hours since 1970-01-01", "dtype": "float64"}
-    times = {str(name): time for name, value in dataset.coords.items() if np.issubdtype(value.dtype, np.datetime64)}
-    lead = {"lead_time": {"units": "hours" if times else "seconds", "dtype": "float64"}}
+    since = {"units": "seconds since 1970-01-01", "dtype": "int64"}
+    times = {str(name): since for name, value in dataset.coords.items() if np.issubdtype(value.dtype, np.datetime64)}
+    whole_hours = not (dataset["lead_time"].values % np.timedelta64(1, "h")).astype(np.int64).any()
+    # tenths of an hour would not come back as they were
+    lead = {"lead_time": {"units": "hours" if whole_hours else "seconds", "dtype": "float64"}}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
@@ -255,11 +266,13 @@ def write_forecast(dataset: xr.Dataset, path: Path) -> None:
             dataset.to_zarr(temporary, zarr_format=3, consolidated=False, encoding={**times, **lead})
             _remove(path)
         temporary.replace(path)
-    except OSError as error:
-        _remove(temporary)
+    except (OSError, RuntimeError) as error:  # RuntimeError: what netCDF4 makes of a full disk
+        reason = getattr(error, "strerror", None) or error
         raise ForecastError(
-            f"forecast {path} cannot be written ({error.strerror or error}); free some space or choose another place"
+            f"forecast {path} cannot be written ({reason}); free some space or choose another place"
         ) from error
+    finally:
+        _remove(temporary)
 
 
 def _case_of_sample(reader: FrameReader, history: int, sample: int) -> Window:
@@ -310,7 +323,11 @@ def _dated(reader: FrameReader) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
+    if not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    for _ in range(20):  # after a failed write, Zarr's threads may still add files for a moment
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.05)
