@@ -25,6 +25,9 @@ from .training.job import TrainingJob
 # A change in any other section (paths, chunks, evaluation) cannot change the weights.
 OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "model", "training")
 
+# The rooms whose code can change them, beside minconv: the training, and what makes its input from the archive.
+OUTCOME_ROOMS = ("training", "climatology", "cycle", "forcings", "grid", "sampler", "splits", "statistics", "windows")
+
 
 def run_name(config: Config, snapshot_id: str) -> str:
     """Name of a training run: the same data, configuration and code give the same name, and so resume the same run."""
@@ -34,11 +37,13 @@ def run_name(config: Config, snapshot_id: str) -> str:
 
 @functools.cache
 def code_hash() -> str:
-    """First 12 hex digits of the sha256 over the code that decides the weights: `minconv` and `pipeline.training`."""
-    digest = hashlib.sha256()
-    for root in (Path(minconv.__file__).parent, Path(__file__).parent / "training"):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.read_bytes())
+    """First 12 hex digits of the sha256 over the code that decides the weights."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
+    files = sorted(Path(minconv.__file__).parent.rglob("*.py"))
+    for room in OUTCOME_ROOMS:
+        files += sorted((here / room).rglob("*.py")) if (here / room).is_dir() else [here / f"{room}.py"]
+    for path in files:
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -59,17 +59,23 @@ def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> Tr
         progress: Told about the statistics.
 
     Raises:
-        ConfigError: The Archive is too short for the splits and windows.
+        ConfigError: The Archive is too short for the splits and windows, or has another boundary.
         ArchiveError: It lacks a variable.
     """
     window = config.window
     with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
+        grid = GridSpec.from_dataset(dataset)
+        if grid.boundary != config.boundary:
+            raise ConfigError(
+                f"boundary is {config.boundary}, but archive {config.archive_path} was ingested as {grid.boundary}; "
+                "set it to that, or ingest under another name"
+            )
         splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
         variables = tuple(config.variables)
         return TrainingJob(
             config,
             snapshot_id,
-            GridSpec.from_dataset(dataset, config.boundary),
+            grid,
             splits,
             compute_statistics(dataset, variables, splits.train, progress, snapshot_id=snapshot_id),
             fit_climatology(dataset, variables, splits.train, progress=progress) if config.model.anomaly else None,
