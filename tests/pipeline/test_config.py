@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.config import Config, Section, VariableConfig, check_config, read_config
+from pipeline.config import RESERVED_NAMES, Config, Section, VariableConfig, check_config, read_config
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 MINIMAL: dict[str, Any] = {"generate": {}}
+NAN, INF = float("nan"), float("inf")
 
 
 def tree(**changes: Any) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def test_unknown_key_is_told_before_other_problems() -> None:
         (tree(training={"epochs": 0}), ["training.epochs", "greater than or equal to 1", "got 0"]),
         (tree(training={"epochs": "many"}), ["training.epochs", "integer", "got 'many'"]),
         (tree(training={"warmup": 1.0}), ["training.warmup", "less than 1"]),
-        (tree(training={"learning_rate": float("nan")}), ["training.learning_rate", "greater than 0"]),
+        (tree(training={"learning_rate": float("nan")}), ["training.learning_rate", "finite number", "got nan"]),
         (tree(model={"cell": "gru"}), ["model.cell", "minconvgru", "got 'gru'"]),
         (tree(model={"hidden": []}), ["model.hidden", "at least 1"]),
         (tree(boundary="open"), ["boundary", "periodic", "got 'open'"]),
@@ -149,7 +150,49 @@ def test_unknown_key_is_told_before_other_problems() -> None:
         (tree(variables={"t2m": {"units": "K", "valid_range": [1]}}), ["variables.t2m.valid_range"]),
         (tree(name="My demo"), ["name", "got 'My demo'"]),
         (tree(name="../demo"), ["name", "got '../demo'"]),
-        (tree(training=3), ["training", "got 3"]),
+        (tree(training=3), ["training: input should be a section (keys with values), got 3"]),
+        (tree(training=None), ["training: input should be a section (keys with values), got null"]),
+        (tree(variables=[]), ["variables: input should be a mapping (keys with values), got []"]),
+        # ranges
+        (tree(variables={"t": {"units": "K", "valid_range": [9, -9]}}), ["variables.t.valid_range", "got [9, -9]"]),
+        (tree(variables={"t": {"units": "K", "valid_range": [3, 3]}}), ["variables.t.valid_range", "got [3, 3]"]),
+        (tree(variables={"t": {"units": "K", "valid_range": [NAN, 3]}}), ["valid_range.0", "finite", "got nan"]),
+        (tree(variables={"t": {"units": "K", "valid_range": [0, INF]}}), ["valid_range.1", "finite", "got inf"]),
+        # numbers that are none
+        (tree(training={"clip_norm": INF}), ["training.clip_norm", "finite", "got inf"]),
+        (tree(training={"max_seconds": NAN}), ["training.max_seconds", "finite", "got nan"]),
+        (tree(split={"train": NAN}), ["split.train", "finite", "got nan"]),
+        (tree(training={"clip_norm": "inf"}), ["training.clip_norm", "finite"]),
+        (tree(training={"epochs": True}), ["training.epochs", "integer", "got true"]),
+        (tree(training={"patience": False}), ["training.patience", "integer", "got false"]),
+        (tree(training={"learning_rate": True}), ["training.learning_rate", "a number, got true"]),
+        (tree(training={"gpu": 1}), ["training.gpu", "boolean", "got 1"]),
+        (tree(model={"hidden": [8, True]}), ["model.hidden.1", "integer", "got true"]),
+        (tree(model={"hidden": 8}), ["model.hidden", "list", "got 8"]),
+        (tree(training={"epochs": 3.5}), ["training.epochs", "integer", "got 3.5"]),
+        (tree(seed=2**63), ["seed", f"less than {2**63}"]),
+        (tree(model={"kernel_size": 4}), ["model.kernel_size: must be odd, got 4; use 3 or 5"]),
+        # text
+        (tree(variables={"t": {"units": 1}}), ["variables.t.units", "string", "got 1; put it in quotes"]),
+        (tree(variables={False: {"units": "K"}}), ["variables: a key must be text, got false; quote it"]),
+        (tree(name="a" * 9999 + "!"), ["name", "..."]),
+        # names
+        (tree(forcings=["mask", "latitude", "mask"]), ["forcings", "once", "got 'mask' more than once"]),
+        (tree(variables={"2m": {"units": "K"}}), ["variables", "letter", "got '2m'", "source_name"]),
+        (tree(variables={"t 2": {"units": "K"}}), ["variables", "letter", "got 't 2'"]),
+        (tree(variables={"": {"units": "K"}}), ["variables", "letter", "got ''"]),
+        (tree(variables={"t\n": {"units": "K"}}), ["variables", "letter", r"got 't\n'"]),
+        # files
+        (tree(source={"files": []}), ["source.files", "at least 1 item, got []"]),
+        (tree(source={"files": "*.nc"}), ["source.files", "a valid list, got '*.nc'"]),
+        (tree(source={"files": ["*.nc", ""]}), ["source.files", "got ''", "source.path"]),
+        (tree(source={"files": ["/data/*.nc"]}), ["source.files", "got '/data/*.nc'", "source.path"]),
+        (tree(source={"path": "in"}), ["generated or read", "source.path (in)", "remove one"]),
+        # what is generated
+        ({"generate": {"size": 32, "coarsen": 3}}, ["generate.coarsen must divide generate.size (32), got 3"]),
+        (tree(model={"patch": 3}), ["model.patch must divide the generated grid of 16 x 16 points, got 3"]),
+        (tree(window={"history": 40, "horizon": 11}), ["generate.steps", "window.horizon (40 + 11), got 50"]),
+        (tree(forecast={"steps": 31}), ["generate.steps", "forecast.steps (20 + 31), got 50"]),
     ],
 )
 def test_broken_rule_is_one_sentence_with_what_was_found(broken: dict[str, Any], words: list[str]) -> None:
@@ -161,10 +204,72 @@ def test_broken_rule_is_one_sentence_with_what_was_found(broken: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    "name", ["time", "lat", "lon", "y", "x", "sample", "mask", "init_time", "lead_time", "valid_time"]
+)
+def test_variable_cannot_be_called_like_a_coordinate(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"variables: '{name}' is the name of a dimension or coordinate .*; rename it"
+    ):
+        check_config(tree(variables={name: {"units": "1"}}))
+
+
+def test_limits_themselves_are_accepted() -> None:
+    config = check_config(
+        {
+            "generate": {"steps": 40, "size": 30, "coarsen": 15},
+            "window": {"history": 15, "horizon": 20},
+            "forecast": {"steps": 25},
+            "variables": {"t2m_": {"units": "K", "valid_range": [-1e-9, 0]}},
+            "model": {"kernel_size": 1},
+            "seed": 2**63 - 1,
+        }
+    )
+    assert config.forecast_steps == 25
+
+
+def test_lengths_of_files_that_are_not_generated_are_not_known_here() -> None:
+    config = check_config({"source": {"path": "in"}, "window": {"history": 900, "horizon": 900}})
+    assert config.window.history == 900
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("generate: {}\nseed: 1\nname: a\nseed: 2\n", "seed", "2 and 4"),
+        ("generate: {}\nseed: 1\n'seed': 1\n", "seed", "2 and 3"),
+        ("generate: {}\ntraining:\n  epochs: 1\n  epochs: 1\n", "epochs", "3 and 4"),
+        ("generate: {seed: 1, size: 8,\n seed: 2}\n", "seed", "1 and 2"),
+        ("generate: {}\nvariables:\n  t: {units: K}\n  t: {units: K}\n", "t", "3 and 4"),
+    ],
+)
+def test_repeated_key_is_refused(text: str, key: str, lines: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(caught.value) == f"configuration {path}: key '{key}' is there twice, in lines {lines}; remove one"
+
+
+def test_same_key_in_two_sections_and_over_a_merged_one_is_no_repetition(tmp_path: Path) -> None:
+    text = "generate: &more {seed: 1, samples: 9}\nseed: 2\n"
+    assert read_config(write(tmp_path, text)).seed == 2
+    text = "source: {path: a}\nvariables:\n  t: &one {units: K}\n  u: &two {<<: *one, units: m}\n  v: {<<: *two}\n"
+    read = read_config(write(tmp_path, text)).variables
+    assert {name: variable.units for name, variable in read.items()} == {"t": "K", "u": "m", "v": "m"}
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "must be a mapping of sections, got NoneType"),
-        ("- a\n- b\n", "must be a mapping of sections, got list"),
+        ("", "is empty; add at least 'generate: {}'"),
+        ("# only a comment\n---\n", "is empty"),
+        ("- a\n- b\n", "must be a mapping of sections, got a list; start lines with 'key:'"),
+        ("just words", "must be a mapping of sections, got the str 'just words'"),
+        ("3", "must be a mapping of sections, got the int '3'"),
+        ("name: a\n---\nname: b\n", "is not valid YAML"),
+        ("name: 2024-13-45", "is not valid YAML"),
+        ("name: !!bool maybe", "is not valid YAML"),
+        ("name: !!timestamp soon", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
         ("training: {epochs: 3", "is not valid YAML"),
         ("a: b: c", "is not valid YAML"),
     ],
@@ -208,7 +313,7 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
         ("root=/data/runs", lambda config: config.root, Path("/data/runs")),
         ("name=other", lambda config: config.name, "other"),
         ("variables.vorticity.units=1/s", lambda config: config.variables["vorticity"].units, "1/s"),
-        ("source.path=a=b", lambda config: config.source.path, Path("a=b")),
+        ("variables.vorticity.units=a=b", lambda config: config.variables["vorticity"].units, "a=b"),
         (" forecast.steps = 7", lambda config: config.forecast.steps, 7),
     ],
 )
@@ -230,6 +335,8 @@ def test_later_override_wins_and_the_rest_stays(tmp_path: Path) -> None:
         ("=5", "must have the form"),
         ("training.=5", "must have the form"),
         ("training.epochs={", "the value is not valid YAML"),
+        ("name=2024-13-45", "the value is not valid YAML"),
+        ("training={epochs: 1, epochs: 2}", "key 'epochs' is there twice"),
         ("training.epochs.more=5", "training.epochs is a value, not a section"),
         ("training.epoch=5", "did you mean 'epochs'"),
         ("trainig.epochs=5", "did you mean 'training'"),
@@ -270,7 +377,7 @@ def test_folders_and_empty_values_have_a_meaning() -> None:
     assert config.archive_path == Path("out/fluid/archive")
     assert config.source_path == Path("out/fluid/generated")
     assert (config.gap, config.forecast_steps) == (7, 4)
-    given_values = check_config(tree(source={"path": "in"}, split={"gap": 0}, forecast={"steps": 9}))
+    given_values = check_config({"source": {"path": "in"}, "split": {"gap": 0}, "forecast": {"steps": 9}})
     assert (given_values.source_path, given_values.gap, given_values.forecast_steps) == (Path("in"), 0, 9)
 
 
@@ -328,12 +435,13 @@ def test_hash_of_sections_does_not_depend_on_their_order() -> None:
 # Properties
 
 finite = st.floats(min_value=1e-12, max_value=1e12)
+ranges = st.tuples(finite, finite).filter(lambda pair: pair[0] < pair[1])
 names = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,20}\Z")
 variables = st.dictionaries(
-    st.text(min_size=1, max_size=10).filter(lambda text: text.isprintable()),
+    st.from_regex(r"\A[A-Za-z][A-Za-z0-9_]{0,9}\Z").filter(lambda name: name not in RESERVED_NAMES),
     st.fixed_dictionaries(
         {"units": st.text(max_size=8)},
-        optional={"valid_range": st.tuples(finite, finite), "source_name": st.none() | st.text(max_size=5)},
+        optional={"valid_range": ranges, "source_name": st.none() | st.text(max_size=5)},
     ),
     min_size=1,
     max_size=3,

@@ -1,0 +1,189 @@
+"""The sections of a configuration, with their defaults and the rules that concern one section alone.
+
+What lives here: one frozen pydantic class per section. What does not: rules between sections (`config`).
+
+    WindowConfig(history=24, horizon=24).stride      # 1
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+def _no_flag(value: Any) -> Any:
+    """Python counts true as 1; in a configuration it is a mistake."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    return value
+
+
+# Strict, so that true is no number and 1 is no flag; a float may be text, as YAML takes 4e-3 for text.
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Number = Annotated[float, BeforeValidator(_no_flag)]
+Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
+Flag = Annotated[bool, Field(strict=True)]
+Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
+Forcing = Literal["time_of_day", "time_of_year", "latitude", "longitude", "mask"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen; an unknown key or a number that is not finite is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class GenerateConfig(Section):
+    """A simulation to make the input with (`minconv generate`)."""
+
+    kind: Literal["navier_stokes", "advection"] = "navier_stokes"
+    samples: Positive = 96
+    steps: Positive = Field(50, description="frames recorded per sample")
+    size: Positive = Field(32, description="grid points along each side")
+    coarsen: Positive = Field(2, description="mean-pool this many points along each side before writing")
+    seed: Count = 0
+    samples_per_file: Positive = 50
+
+
+class SourceConfig(Section):
+    """Where the input files are."""
+
+    path: Path | None = Field(None, description="folder of input files; empty: what `generate` made")
+    files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        ("*.nc",), description="patterns of file names (NetCDF, or *.zarr) inside the folder"
+    )
+    max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
+        0.5, description="above this share of rejected files nothing of the batch is committed"
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _patterns_are_relative(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in files:
+            if not Path(pattern).parts or Path(pattern).is_absolute():
+                raise ValueError(
+                    f"must be names or patterns inside the folder like '*.nc', got {pattern!r}; "
+                    "put the folder into source.path"
+                )
+        return files
+
+
+class VariableConfig(Section):
+    """One prognostic variable: predicted, and fed back in a rollout."""
+
+    units: str = Field(description="units in the archive; input in other, convertible units is converted")
+    source_name: str | None = Field(None, description="name in the files, where it differs from the name here")
+    valid_range: tuple[Number, Number] | None = Field(
+        None, description="plausible values in `units`; others are rejected"
+    )
+
+    @field_validator("valid_range")
+    @classmethod
+    def _range_is_ordered(cls, valid_range: tuple[float, float] | None) -> tuple[float, float] | None:
+        if valid_range is not None and valid_range[0] >= valid_range[1]:
+            low, high = valid_range
+            raise ValueError(f"must be [lowest, highest], got [{low:g}, {high:g}]; put the smaller number first")
+        return valid_range
+
+
+class ArchiveConfig(Section):
+    """Chunks and shards of the archive's arrays, in points along the axes (time; both space axes)."""
+
+    chunk_time: Positive = 24
+    chunk_space: Positive = 128
+    shard_time: Positive = Field(240, description="a multiple of chunk_time")
+    shard_space: Positive = Field(512, description="a multiple of chunk_space")
+
+    @model_validator(mode="after")
+    def _shards_hold_whole_chunks(self) -> ArchiveConfig:
+        for axis in ("time", "space"):
+            chunk, shard = getattr(self, f"chunk_{axis}"), getattr(self, f"shard_{axis}")
+            if shard % chunk:
+                raise ValueError(f"shard_{axis} must be a multiple of chunk_{axis} ({chunk}), got {shard}")
+        return self
+
+
+class SplitConfig(Section):
+    """Shares of the archive, in order: along `sample` where there is one, else along time with a gap between splits."""
+
+    train: Share = 0.6
+    validation: Share = 0.2
+    test: Share = 0.2
+    gap: Count | None = Field(None, description="frames left out between splits in time; empty: history + horizon")
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> SplitConfig:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train + validation + test must be 1, got {total:.4g}")
+        return self
+
+
+class WindowConfig(Section):
+    """The training and test case in time, in frames."""
+
+    history: Positive = Field(20, description="frames seen before a forecast starts")
+    horizon: Positive = Field(20, description="frames predicted")
+    stride: Positive = Field(1, description="distance between the starts of two training windows")
+
+
+class ModelConfig(Section):
+    """The Forecaster; see `minconv.ForecasterConfig`."""
+
+    cell: Cell = "minconvgru"
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (40,) * 6
+    kernel_size: Positive = 3
+    patch: Positive = Field(2, description="fold patch x patch grid points into channels")
+    norm: Literal["channel", "group", "none", "layer_hw"] = "channel"
+    residual: Flag = True
+    tendency: Flag = Field(True, description="predict the change from the last frame, not the frame")
+    tendency_scale: Annotated[Number, Field(gt=0.0)] = 0.2
+    damping: Flag = Field(False, description="learn how fast each variable returns to its mean; needs tendency")
+    anomaly: Flag = Field(False, description="predict departures from the climatology of the training split")
+    closed_padding: Literal["zeros", "reflect"] = Field(
+        "zeros", description="padding where the grid's boundary is closed"
+    )
+
+    @field_validator("kernel_size")
+    @classmethod
+    def _kernel_has_a_middle(cls, kernel_size: int) -> int:
+        if kernel_size % 2 == 0:
+            raise ValueError(f"must be odd, got {kernel_size}; use {kernel_size - 1} or {kernel_size + 1}")
+        return kernel_size
+
+
+class TrainingConfig(Section):
+    """The training run."""
+
+    epochs: Positive = 8
+    batch_size: Positive = Field(1, description="windows per optimizer step, over all workers")
+    learning_rate: Annotated[Number, Field(gt=0.0)] = 4e-3
+    warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the run with a rising rate")
+    weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
+    clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
+    input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")
+    closed_loop_steps: Count = Field(0, description="last frames of a window predicted from the model's own output")
+    patience: Positive | None = Field(None, description="stop after this many epochs without a better validation loss")
+    max_seconds: Annotated[Number, Field(gt=0.0)] | None = Field(None, description="stop training after this time")
+    workers: Positive = 1
+    gpu: Flag = Field(False, description="one GPU per worker (nccl); otherwise CPU (gloo)")
+    threads: Positive | None = Field(None, description="CPU threads per worker; empty: the machine's, shared out")
+    max_failures: Count = 3
+    deadline_seconds: Annotated[Number, Field(gt=0.0)] = Field(86_400.0, description="end a run that takes longer")
+    cache_bytes: Count = Field(2**30, description="hold a split in memory when it is smaller than this")
+
+
+class ForecastConfig(Section):
+    """The forecast that `run` writes."""
+
+    steps: Positive | None = Field(None, description="lead times; empty: window.horizon")
+
+
+class EvaluationConfig(Section):
+    """Scoring on the test split."""
+
+    stride: Positive = Field(1, description="distance between two test cases in time, in frames")
+    batch_size: Positive = 16
