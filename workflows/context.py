@@ -6,6 +6,7 @@ RAY_AUTH_TOKEN_PATH (the token of a Ray cluster that is joined with --address).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -68,12 +69,15 @@ def load_config(name: str, overrides: Sequence[str] = (), data: Path | None = No
     Args:
         name: ``my.yaml`` or ``demo``.
         overrides: ``section.key=value`` each.
-        data: Folder of input files, in place of `source.path`.
+        data: Folder of input files, in place of `source.path` or of what `generate` makes.
 
     Raises:
         ConfigError: There is no such configuration, or it is not valid.
     """
-    settings = [*overrides, *([f"source.path={str(data)!r}"] if data is not None else [])]
+    settings = list(overrides)
+    if data is not None:
+        # JSON is YAML, whatever characters the path has
+        settings += ["generate=null", f"source.path={json.dumps(str(data), ensure_ascii=False)}"]
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         config = read_config(path, settings)
