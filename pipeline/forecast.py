@@ -11,6 +11,7 @@ What lives here: choosing where a forecast starts, the rollout, the dataset and 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -272,7 +273,8 @@ def write_forecast(dataset: xr.Dataset, path: Path) -> None:
             f"forecast {path} cannot be written ({reason}); free some space or choose another place"
         ) from error
     finally:
-        _remove(temporary)
+        with contextlib.suppress(OSError):  # its folder may not be there
+            _remove(temporary)
 
 
 def _case_of_sample(reader: FrameReader, history: int, sample: int) -> Window:

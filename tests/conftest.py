@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: two small archives, and a model registered from each, made once."""
+"""Fixtures shared by the tests: two small archives, and a model trained on each, made once."""
 
 import os
 
@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,17 @@ import pytest
 import torch
 import xarray as xr
 
+import minconv
 from pipeline import archive
+from pipeline.climatology import Climatology
 from pipeline.config import Config, check_config
 from pipeline.ingest import ingest
+from pipeline.lineage import version_tags
+from pipeline.model_files import write_model_files
+from pipeline.registry import CLIMATOLOGY_FILE, ModelVersion, RegisteredModel
 from pipeline.synthetic import generate
+from pipeline.training import LocalWorker, prepare, run_loop
+from pipeline.training.job import build_forecaster, open_reader
 
 torch.set_num_threads(1)
 
@@ -104,3 +112,37 @@ def data_folder() -> Path:
 def snapshot_of() -> Any:
     """The newest snapshot_id of a configuration's archive."""
     return lambda config: archive.head(config.archive_path)
+
+
+@pytest.fixture(scope="session")
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RegisteredModel]:
+    """A model of a configuration's archive as the registry would load it, without MLflow; trained, or as it starts."""
+
+    def make(config: Config, trained: bool = True) -> RegisteredModel:
+        job, folder = prepare(config, archive.head(config.archive_path)), tmp_path_factory.mktemp("model")
+        epochs: list[dict[str, Any]] = []
+        if trained:
+            run_loop(job, LocalWorker(folder / "training", listener=epochs.append))
+            (checkpoint,) = folder.glob("training/epoch-*/best")
+        else:
+            checkpoint = folder / "fresh"
+            minconv.save(checkpoint, build_forecaster(job, open_reader(job, job.splits.train)))
+        files = write_model_files(folder, checkpoint, job, [record for record in epochs if record["kind"] == "epoch"])
+        forecaster, metadata = minconv.load(files.checkpoint)
+        climatology = Climatology.load(folder / CLIMATOLOGY_FILE) if config.model.anomaly else None
+        version = ModelVersion(config.name, 3, "0" * 32, ("champion",), version_tags(job), 0.0, {})
+        return RegisteredModel(version, forecaster, metadata, climatology)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sample_model(sample_config: Config, model_of: Callable[..., RegisteredModel]) -> RegisteredModel:
+    """Trained on the blobs."""
+    return model_of(sample_config)
+
+
+@pytest.fixture(scope="session")
+def time_model(time_config: Config, model_of: Callable[..., RegisteredModel]) -> RegisteredModel:
+    """Trained on the weather."""
+    return model_of(time_config)
