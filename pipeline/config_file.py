@@ -37,7 +37,8 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                 line, name = key.start_mark.line + 1, (key.tag, key.value)
                 if name in lines:
-                    raise _RepeatedKeyError(f"key {key.value!r} is there twice, in lines {lines[name]} and {line}")
+                    place = f"line {line}" if lines[name] == line else f"lines {lines[name]} and {line}"
+                    raise _RepeatedKeyError(f"key {key.value!r} is there twice, in {place}")
                 lines[name] = line
         return node
 

@@ -233,20 +233,21 @@ def test_lengths_of_files_that_are_not_generated_are_not_known_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "lines"),
+    ("text", "key", "place"),
     [
-        ("generate: {}\nseed: 1\nname: a\nseed: 2\n", "seed", "2 and 4"),
-        ("generate: {}\nseed: 1\n'seed': 1\n", "seed", "2 and 3"),
-        ("generate: {}\ntraining:\n  epochs: 1\n  epochs: 1\n", "epochs", "3 and 4"),
-        ("generate: {seed: 1, size: 8,\n seed: 2}\n", "seed", "1 and 2"),
-        ("generate: {}\nvariables:\n  t: {units: K}\n  t: {units: K}\n", "t", "3 and 4"),
+        ("generate: {}\nseed: 1\nname: a\nseed: 2\n", "seed", "lines 2 and 4"),
+        ("generate: {}\nseed: 1\n'seed': 1\n", "seed", "lines 2 and 3"),
+        ("generate: {}\ntraining:\n  epochs: 1\n  epochs: 1\n", "epochs", "lines 3 and 4"),
+        ("generate: {seed: 1, size: 8,\n seed: 2}\n", "seed", "lines 1 and 2"),
+        ("generate: {seed: 1, seed: 2}\n", "seed", "line 1"),
+        ("generate: {}\nvariables:\n  t: {units: K}\n  t: {units: K}\n", "t", "lines 3 and 4"),
     ],
 )
-def test_repeated_key_is_refused(text: str, key: str, lines: str, tmp_path: Path) -> None:
+def test_repeated_key_is_refused(text: str, key: str, place: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         read_config(path)
-    assert str(caught.value) == f"configuration {path}: key '{key}' is there twice, in lines {lines}; remove one"
+    assert str(caught.value) == f"configuration {path}: key '{key}' is there twice, in {place}; remove one"
 
 
 def test_same_key_in_two_sections_and_over_a_merged_one_is_no_repetition(tmp_path: Path) -> None:
