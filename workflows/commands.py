@@ -27,6 +27,8 @@ def generate(
     for option, value in (("samples", samples), ("steps", steps), ("size", size), ("coarsen", coarsen)):
         if value < 1:
             raise ConfigError(f"--{option} must be at least 1, got {value}")
+    if seed < 0:
+        raise ConfigError(f"--seed must be at least 0, got {seed}")
     chosen = cast(Literal["navier_stokes", "advection"], name)
     request = GenerateConfig(kind=chosen, samples=samples, steps=steps, size=size, coarsen=coarsen, seed=seed)
     outcome = stages.generate_files(console, request, out)
