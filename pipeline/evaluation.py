@@ -43,10 +43,10 @@ def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress:
     history, steps, path = int(model.metadata["history"]), config.forecast_steps, config.archive_path
     variables = tuple(model.metadata["variables"])
     with archive.open_dataset(path, snapshot_id) as dataset:
-        splits = make_splits(dataset, config.split, config.gap, history + steps)
+        splits = make_splits(dataset, config.split, config.gap)
+        cases = windows(splits.test, history + steps, config.evaluation.stride)
         climatology = fit_climatology(dataset, variables, splits.train)
     reader = open_reader(model, path, snapshot_id, config.training.cache_bytes, splits.test)
-    cases = windows(splits.test, history + steps, config.evaluation.stride)
     scorer = Scorer(
         variables,
         lead_times(reader, history - 1, steps),
