@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import minconv
 from pipeline import archive
@@ -226,7 +227,9 @@ def test_nothing_is_pickled(root, registry, checkpoint):
     for path in files:
         assert path.suffix not in (".pkl", ".pickle", ".joblib", ".pt", ".pth"), path
         assert not path.read_bytes().startswith(b"\x80"), path  # how a pickle of protocol 2 or later begins
-    assert "model_code_path: pyfunc_model.py" in stored(root, registry, 1, "MLmodel").read_text()
+    flavor = yaml.safe_load(stored(root, registry, 1, "MLmodel").read_text())["flavors"]["python_function"]
+    assert "model_code_path" in flavor
+    assert not {"python_model", "data"} & set(flavor)
 
 
 def test_two_registries_in_one_process_keep_apart(root, registry, checkpoint, tmp_path):
