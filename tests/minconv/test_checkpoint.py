@@ -60,6 +60,17 @@ def test_what_was_saved_comes_back(tmp_path, cell, dtype):
     assert {path.name for path in (tmp_path / "a" / "model").iterdir()} == {WEIGHTS, DESCRIPTION}
 
 
+def test_the_damping_comes_back(tmp_path):
+    forecaster = made(tendency=True, damping=True)
+    torch.nn.init.constant_(forecaster.damping, 0.25)
+    save(tmp_path / "model", forecaster)
+    back, _ = load(tmp_path / "model")
+    assert back.config.damping
+    assert back.damping.tolist() == [0.25]
+    x = torch.randn(1, 3, 2, 4, 6)
+    assert torch.equal(back(x)[0], forecaster(x)[0])
+
+
 def test_metadata_may_be_left_out_and_paths_may_be_text(tmp_path):
     save(str(tmp_path / "model"), made())
     assert load(str(tmp_path / "model"))[1] == {}

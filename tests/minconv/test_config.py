@@ -74,6 +74,8 @@ def test_a_config_is_frozen_and_can_be_a_key():
         ({"grid_shape": (4, 5), "patch": 2}, r"grid_shape must be a multiple of patch \(2\), got \(4, 5\)"),
         ({"residual": 1}, "residual must be true or false, got 1"),
         ({"tendency": "yes"}, "tendency must be true or false, got 'yes'"),
+        ({"damping": 0.1, "tendency": True}, "damping must be true or false, got 0.1"),
+        ({"damping": True}, "damping needs tendency=True, got tendency=False"),
         ({"tendency_scale": 0.0}, r"tendency_scale must be a positive number, got 0\.0"),
         ({"tendency_scale": float("inf")}, "tendency_scale must be a positive number, got inf"),
     ],

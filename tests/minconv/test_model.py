@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minconv import Forecaster, ForecasterConfig, InputError, Normalizer
+from minconv import Forecaster, ForecasterConfig, InputError, Normalizer, rollout
 
 CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv")
 
@@ -77,9 +77,54 @@ def test_an_untrained_tendency_model_forecasts_persistence():
     assert torch.equal(forecaster(x)[0], x[:, :, :1])
 
 
+def damped(*rates):
+    """A model of two variables whose decoder is zero."""
+    forecaster = Forecaster(
+        ForecasterConfig(in_channels=3, out_channels=2, hidden=(4,), tendency=True, damping=True)
+    ).double()
+    forecaster.normalizer = Normalizer([280.0, 5.0, 0.0], [5.0, 0.25, 1.0]).double()
+    with torch.no_grad():
+        forecaster.damping.copy_(torch.tensor(rates, dtype=torch.float64))
+    return forecaster, torch.randn(2, 3, 3, 4, 4, dtype=torch.float64) + 10.0
+
+
+def test_there_is_no_damping_unless_it_is_asked_for():
+    assert not ForecasterConfig(in_channels=1, out_channels=1, hidden=(4,), tendency=True).damping
+    assert made()[0].damping is None
+    assert "damping" not in made()[0].state_dict()
+
+
+def test_damping_starts_at_nothing_so_that_an_untrained_model_forecasts_persistence():
+    forecaster = Forecaster(ForecasterConfig(in_channels=2, out_channels=1, hidden=(4,), tendency=True, damping=True))
+    forecaster.normalizer = Normalizer([280.0, 0.0], [5.0, 1.0])
+    x = 280 + torch.randn(1, 3, 2, 4, 4)
+    assert torch.equal(forecaster(x)[0], x[:, :, :1])
+
+
+@pytest.mark.parametrize("rates", [(0.25, 0.0), (1.0, 0.5), (-0.1, 2.0)])
+def test_damping_returns_each_variable_to_its_mean_at_its_rate(rates):
+    forecaster, x = damped(*rates)
+    mean, kept = torch.tensor([280.0, 5.0])[:, None, None], 1 - torch.tensor(rates)[:, None, None]
+    expected = mean + kept * (x[:, :, :2] - mean)
+    torch.testing.assert_close(forecaster(x)[0], expected, rtol=1e-6, atol=1e-6)
+    forcing = torch.zeros(2, 4, 1, 4, 4, dtype=torch.float64)
+    *_, last = rollout(forecaster, x, 4, forcing)
+    torch.testing.assert_close(last, mean + kept**4 * (x[:, -1, :2] - mean), rtol=1e-6, atol=1e-6)
+
+
+def test_damping_is_learned():
+    forecaster, x = made(damping=True)
+    y, _ = forecaster(x)
+    assert torch.equal(y, made()[0](x)[0])
+    y.square().mean().backward()
+    assert (forecaster.damping.grad != 0).all()
+
+
 @pytest.mark.parametrize("tendency", [False, True])
 def test_the_normalizer_makes_units_irrelevant(tendency):
-    forecaster, x = made(tendency=tendency)
+    forecaster, x = made(tendency=tendency, damping=tendency)
+    if tendency:
+        torch.nn.init.constant_(forecaster.damping, 0.3)
     expected, _ = forecaster(x)
     mean, std = torch.tensor([280.0, -3.0, 10.0]).double(), torch.tensor([5.0, 0.25, 100.0]).double()
     forecaster.normalizer = Normalizer(mean, std).double()

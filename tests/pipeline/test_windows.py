@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import archive
+from pipeline.climatology import fit_climatology
 from pipeline.config import ArchiveConfig
 from pipeline.errors import ArchiveError, ConfigError
 from pipeline.splits import Span, Split
@@ -167,3 +168,84 @@ def test_refuses_what_it_cannot_read(folder):
         weather_reader(folder, 0).read([Window(0, 36)], 5)
     with pytest.raises(ValueError, match="at least 1"):
         windows(whole(1, 9), 3, 0)
+
+
+# Anomalies
+
+
+def climatology_of(folder, name, variables, train):
+    with archive.open_dataset(folder / name) as dataset:
+        return fit_climatology(dataset, variables, train)
+
+
+@pytest.fixture(scope="module")
+def daily(folder):
+    """The daily cycle of the weather, over its first thirty hours."""
+    return climatology_of(folder, "weather", ["wind", "t2m"], whole(1, 30))
+
+
+def anomaly_reader(folder, daily, cache_bytes=0, split=None):
+    return FrameReader(folder / "weather", None, ["wind", "t2m"], [], (0.0, 0.5), cache_bytes, split, daily)
+
+
+@pytest.mark.parametrize(
+    ("cache_bytes", "split"), [(0, None), (2**20, None), (2**20, Split("train", Span(0, 1), Span(3, 31)))]
+)
+def test_anomalies_are_departures_from_the_climatology_of_their_times(folder, daily, cache_bytes, split):
+    assert daily.cycle == "hour_of_day"
+    reader = anomaly_reader(folder, daily, cache_bytes, split)
+    cases = [Window(0, 3), Window(0, 30)]
+    anomalies, _ = reader.read(cases, 7)
+    assert torch.isfinite(anomalies).all()
+    for row, case in enumerate(cases):
+        part = weather()[["wind", "t2m"]].isel(time=slice(case.start, case.start + 7))
+        wanted = part.to_array().values.swapaxes(0, 1) - daily.at(part["time"].values)
+        wanted = np.where(np.isnan(wanted), np.reshape([0.0, 0.5], (2, 1, 1)), wanted)
+        np.testing.assert_allclose(anomalies[row].numpy(), wanted, rtol=0, atol=1e-6)
+
+
+def test_physical_puts_the_climatology_back(folder, daily):
+    reader = anomaly_reader(folder, daily)
+    cases = [Window(0, 5), Window(0, 33)]
+    anomalies, _ = reader.read(cases, 6)
+    times = np.stack([reader.times[case.start : case.start + 6] for case in cases])
+    fields = reader.physical(anomalies.numpy(), times)
+    assert fields.dtype == np.float32
+    mask = reader.mask.numpy()
+    wanted = np.stack([expected(case, 6) for case in cases])
+    np.testing.assert_allclose(fields[..., mask], wanted[..., mask], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(fields[:, :, 1, ~mask], np.float32(0.5))  # masked points keep what filled them
+
+
+def test_physical_knows_times_beyond_the_archive(folder, daily):
+    reader = anomaly_reader(folder, daily)
+    tomorrow = reader.times[-1:] + np.timedelta64(24, "h")
+    zero = np.zeros((1, 2, 6, 5), np.float32)
+    np.testing.assert_array_equal(reader.physical(zero, tomorrow), np.where(reader.mask, daily.at(tomorrow), 0))
+    np.testing.assert_array_equal(reader.physical(zero, tomorrow), reader.physical(zero, reader.times[-1:]))
+
+
+def test_without_climatology_fields_are_physical_already(folder):
+    reader = weather_reader(folder, 0)
+    frames = reader.read([Window(0, 0)], 3)[0].numpy()
+    assert reader.physical(frames, reader.times[None, :3]) is frames
+
+
+def test_samples_have_a_mean_field_as_climatology(folder):
+    mean = climatology_of(folder, "fluid", ["w"], whole(2, 12))
+    reader = FrameReader(folder / "fluid", None, ["w"], [], [0.0], 0, None, mean)
+    anomalies, _ = reader.read([Window(2, 4)], 5)
+    fields = fluid()["w"].values
+    np.testing.assert_allclose(anomalies[0, :, 0], fields[2, 4:9] - fields[:2].mean(axis=(0, 1)), rtol=0, atol=1e-6)
+    back = reader.physical(anomalies.numpy(), reader.times[None, 4:9])
+    np.testing.assert_allclose(back[0, :, 0], fields[2, 4:9], rtol=0, atol=1e-6)
+
+
+def test_a_reader_says_what_the_archive_is(folder):
+    weathers, fluids = weather_reader(folder, 0), FrameReader(folder / "fluid", None, ["w"], [], [0.0], 0)
+    assert (weathers.sampled, weathers.samples, fluids.sampled, fluids.samples) == (False, 1, True, 3)
+    assert set(weathers.attributes) == {"wind", "t2m", "time", "lat", "lon"}
+    assert weathers.attributes["wind"]["units"] == "m s-1"
+    assert weathers.attributes["lat"]["standard_name"] == "latitude"
+    assert set(fluids.attributes) == {"w", "sample", "time", "y", "x"}
+    assert fluids.attributes["time"]["units"] == "s"

@@ -1,0 +1,70 @@
+"""What is trained: the job, and the Forecaster that its configuration asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline import archive
+from pipeline.climatology import fit_climatology
+from pipeline.errors import ArchiveError, ConfigError
+from pipeline.training import prepare
+from pipeline.training.job import build_forecaster, open_reader
+from pipeline.windows import Window
+
+
+def changed(config, **values):
+    return config.model_copy(update={"model": config.model.model_copy(update=values)})
+
+
+def test_a_boundary_that_the_archive_does_not_have_is_refused_before_training(time_config, snapshot_of):
+    other = time_config.model_copy(update={"boundary": "periodic"})
+    with pytest.raises(ConfigError, match=r"boundary is periodic, but archive .* was ingested as closed; set"):
+        prepare(other, snapshot_of(time_config))
+
+
+def test_a_variable_that_the_archive_does_not_have_is_refused_before_training(time_config, snapshot_of):
+    variables = {**time_config.variables, "rain": time_config.variables["t2m"]}
+    with pytest.raises(ArchiveError, match="rain"):
+        prepare(time_config.model_copy(update={"variables": variables}), snapshot_of(time_config))
+
+
+def test_the_climatology_of_anomalies_is_that_of_the_training_split(time_config, snapshot_of):
+    assert prepare(time_config, snapshot_of(time_config)).climatology is None
+    job = prepare(changed(time_config, anomaly=True), snapshot_of(time_config))
+    with archive.open_dataset(time_config.archive_path) as dataset:
+        expected = fit_climatology(dataset, ("t2m", "q2m"), job.splits.train)
+    np.testing.assert_array_equal(job.climatology.fields, expected.fields)
+    assert job.mean == (0.0, 0.0)
+
+
+def test_a_reader_of_anomalies_reads_and_fills_with_zero_mean(time_config, snapshot_of):
+    job = prepare(changed(time_config, anomaly=True), snapshot_of(time_config))
+    reader = open_reader(job, job.splits.train)
+    split = job.splits.train.frames
+    frames = reader.read([Window(0, split.start)], split.size)[0][0]
+    assert frames[:, :, ~reader.mask].abs().max() == 0
+    for hour in range(24):
+        np.testing.assert_allclose(frames[hour::24].mean(dim=0), 0.0, atol=1e-4)
+    assert frames[:, 0].std() > 0.1
+
+
+def test_the_forecaster_is_the_one_configured(time_config, snapshot_of):
+    config = changed(time_config, anomaly=True, damping=True, closed_padding="reflect", cell="convlstm")
+    job = prepare(config, snapshot_of(config))
+    forecaster = build_forecaster(job, open_reader(job, job.splits.train))
+    assert forecaster.config.damping
+    assert forecaster.config.boundary == "reflect"
+    assert forecaster.config.cell == "convlstm"
+    assert (forecaster.config.in_channels, forecaster.config.out_channels) == (6, 2)
+    assert forecaster.normalizer.mean[:2].tolist() == [0.0, 0.0]
+    assert forecaster.normalizer.std[:2].tolist() == pytest.approx(job.statistics.state.std.tolist())
+
+
+def test_the_seed_decides_the_weights(time_config, snapshot_of):
+    def weights(seed):
+        job = prepare(time_config.model_copy(update={"seed": seed}), snapshot_of(time_config))
+        return build_forecaster(job, open_reader(job, job.splits.train)).encoder.weight
+
+    assert weights(1).equal(weights(1))
+    assert not weights(1).equal(weights(2))
