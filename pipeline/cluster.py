@@ -11,11 +11,15 @@ Token authentication is always on: Ray listens beyond loopback whatever it is to
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +28,9 @@ from typing import Any
 from .errors import TrainingError
 
 OBJECT_STORE_BYTES = 256 * 2**20  # parameters and small reports only: data never travels through Ray
+FOLDER_PREFIX = "minconv-ray-"
+YOUNG_SECONDS = 60.0  # its maker may not have locked it yet
+MAILBOX_SECONDS = 30.0  # a mailbox that does not answer for so long is given up
 
 
 @dataclass(frozen=True)
@@ -89,22 +96,33 @@ def connect(address: str | None = None, token: Path | None = None, cpus: int | N
 
 
 class Mailbox:
-    """Small messages from workers to the driver, over one actor; made by the driver, handed to the workers."""
+    """Small messages from workers to the driver, over one actor; made by the driver, handed to the workers.
+
+    Messages of one sender arrive in order. A mailbox whose node is lost takes and gives nothing; it never raises.
+    """
 
     def __init__(self) -> None:
         import ray
 
         self._actor = ray.remote(num_cpus=0)(_Messages).remote()
 
-    def put(self, message: dict[str, Any]) -> None:
-        """Send and do not wait."""
-        self._actor.put.remote(message)
+    def put(self, message: dict[str, Any], wait: bool = False) -> None:
+        """Send; `wait` until it has arrived, which a process that is about to end must."""
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            sent = self._actor.put.remote(message)
+            if wait:
+                ray.get(sent, timeout=MAILBOX_SECONDS)
 
     def take(self) -> list[dict[str, Any]]:
         """All messages since the last call, oldest first."""
         import ray
 
-        messages: list[dict[str, Any]] = ray.get(self._actor.take.remote())
+        try:
+            messages: list[dict[str, Any]] = ray.get(self._actor.take.remote(), timeout=MAILBOX_SECONDS)
+        except ray.exceptions.RayError:
+            return []
         return messages
 
 
@@ -124,10 +142,24 @@ class _Messages:
 def _private_folder() -> Iterator[Path]:
     # Ray's default folder holds a "current cluster" file that would attach us to a stranger's cluster. The path is
     # short because Ray puts Unix sockets below it, whose paths may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="minconv-ray-"))
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{FOLDER_PREFIX}*"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
     try:
-        yield folder
+        with (folder / "in_use").open("w") as mark:  # the lock ends with this process, however it ends
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            yield folder
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove the folder of a process that was killed."""
+    with contextlib.suppress(OSError), (folder / "in_use").open("r+") as mark:
+        if time.time() - folder.stat().st_mtime < YOUNG_SECONDS:
+            return
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -160,12 +192,16 @@ def _environment(token: Path) -> Iterator[None]:
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "90",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
         "RAY_TRAIN_METRICS_ENABLED": "0",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call of a thread must not start another Ray
     }
-    before = {key: os.environ.get(key) for key in wanted}
+    left_by_ray = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
+    before = {key: os.environ.get(key) for key in (*wanted, *left_by_ray)}
     os.environ.update(wanted)
+    _forget_token()
     try:
         yield
     finally:
+        _forget_token()
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
@@ -173,22 +209,52 @@ def _environment(token: Path) -> Iterator[None]:
                 os.environ[key] = value
 
 
+def _forget_token() -> None:
+    """Ray reads a token once per process; the next cluster has another."""
+    import ray
+
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
 @contextlib.contextmanager
 def _session(**arguments: Any) -> Iterator[None]:
     import ray
 
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = arguments["address"]
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise TrainingError(
-            f"Ray at {where} could not be started or reached ({reason}); check address and token"
-        ) from error
-    try:
+        with _own_termination():
+            try:
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
+            except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+                raise TrainingError(
+                    f"Ray at {arguments['address']} could not be started or reached ({_reason(error)}); "
+                    "check address and token"
+                ) from error
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_termination() -> Iterator[None]:
+    """`ray.init` makes SIGTERM end the process with 15 for good; what SIGTERM did before is put back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, terminated = signal.getsignal(signal.SIGTERM), False
+    try:
+        yield
+    except SystemExit:  # Ray's handler was called
+        terminated = True
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _reason(error: BaseException) -> str:
+    """The last words of an error, without the traceback that Ray puts into its text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
 
 
 def _describe(local: bool) -> Cluster:
