@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -164,7 +166,12 @@ class _Training:
                 worker.say({"epoch": self.epoch, "step": step, "steps": len(batches), "loss": math.sqrt(loss.item())})
         train_seconds = time.monotonic() - started
         train_loss = worker.total(torch.stack((total, torch.tensor(float(steps), device=worker.device))))
-        self._finish_epoch(float(train_loss[0] / train_loss[1].clamp(min=1)), train_seconds, steps * options.batch_size)
+        self._finish_epoch(
+            float(train_loss[0] / train_loss[1].clamp(min=1)),
+            train_seconds,
+            len(batches),
+            steps * options.batch_size,
+        )
 
     def _step(self, batch: list[Window], step: int, progress: float) -> Tensor:
         frames, forcing = self._read(self.reader, batch)
@@ -193,7 +200,7 @@ class _Training:
         clock = torch.tensor(elapsed if self.worker.rank == 0 else 0.0, device=self.worker.device)
         return max(share, float(self.worker.total(clock)) / self.options.max_seconds)
 
-    def _finish_epoch(self, train_loss: float, train_seconds: float, windows_seen: int) -> None:
+    def _finish_epoch(self, train_loss: float, train_seconds: float, steps: int, windows_seen: int) -> None:
         started = time.monotonic()
         validation = self._validate()
         clock = torch.tensor([train_seconds, 0.0] if self.worker.rank == 0 else [0.0, 0.0], device=self.worker.device)
@@ -207,6 +214,8 @@ class _Training:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": self.seconds,
             "frames_per_second": windows_seen * self.length / max(train_seconds, 1e-9),
+            "steps": steps,
+            "peak_memory_mb": self._peak_memory(),
         }
         if not (math.isfinite(train_loss) and math.isfinite(validation)):
             record["failure"] = f"the loss is not finite after epoch {self.epoch}"
@@ -233,6 +242,13 @@ class _Training:
         self.objective.train()
         total = self.worker.total(sums)
         return math.sqrt(float(total[0] / total[1]))
+
+    def _peak_memory(self) -> float:
+        """Peak resident memory of the largest worker so far, in MB."""
+        peaks = torch.zeros(self.worker.world_size, device=self.worker.device)
+        unit = 1 if sys.platform == "darwin" else 1024
+        peaks[self.worker.rank] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+        return float(self.worker.total(peaks).max())
 
     def _read(self, reader: FrameReader, batch: list[Window]) -> tuple[Tensor, Tensor]:
         frames, forcing = reader.read(batch, self.length)
