@@ -9,13 +9,12 @@ What lives here: resources, run name, progress, the outcome. What does not: the 
 
 from __future__ import annotations
 
-import functools
+import _thread
 import json
 import os
+import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,9 @@ from .job import TrainingJob
 from .loop import run_loop
 
 CHECKPOINTS_KEPT = 2
+RAYS_OWN_RECORD = "checkpoint_manager_snapshot.json"
+LISTEN_EVERY_SECONDS = 0.5
+GRACE_SECONDS = 60.0  # for the workers to end by themselves, before the driver gives them up
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class TrainingOutcome:
     Attributes:
         run_name: Its name.
         checkpoint: Folder of the weights with the lowest validation error, for `minconv.load`.
-        history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second.
+        history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second,
+            peak_memory_mb, ….
         seconds: Wall time of this call, start-up included.
     """
 
@@ -56,29 +59,72 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
     Args:
         job: What to train.
         name: Of the run (`lineage.run_name`).
-        cluster: Where.
-        progress: Told about steps (message "epoch 3") and finished epochs (values train_loss, validation_loss).
+        cluster: Where. When this call is interrupted, the run ends with the connection to the cluster.
+        progress: Told about steps (message "epoch 3 of 8") and finished epochs (values train_loss, validation_loss, …).
 
     Raises:
         TrainingError: Too few resources, too many failures, out of time, or a loss that is not finite.
+        PipelineError: What a worker raised; it is not tried again.
     """
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
     options, started = job.config.training, time.monotonic()
     threads = options.threads or max(1, min(os.cpu_count() or 1, cluster.cpus) // options.workers)
     cluster.require(options.workers, threads, options.gpu)
     storage = job.config.work_dir / "training"
     storage.mkdir(parents=True, exist_ok=True)
-    resources = {"CPU": threads, "GPU": 1} if options.gpu else {"CPU": threads}
+    # Ray writes its record of a run in place, so it may be torn. Checkpoints say for themselves whether they are whole.
+    (storage / name / RAYS_OWN_RECORD).unlink(missing_ok=True)
+    deadline = time.time() + options.deadline_seconds
     mailbox = Mailbox()
+    _fit(
+        _trainer(job, name, storage, threads, mailbox, deadline),
+        _Listener(mailbox, options.epochs, progress, deadline),
+    )
+    newest = newest_checkpoint(storage / name)
+    if newest is None:
+        raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
+    _remove_others(newest)
+    history = json.loads((newest / "state.json").read_text())["history"]
+    return TrainingOutcome(name, newest / "best", tuple(history), time.monotonic() - started)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the latest epoch in a run's folder that is whole; None: there is none."""
+    epochs: dict[Path, int] = {}
+    for path in folder.glob("checkpoint_*"):
+        try:
+            epochs[path] = int(json.loads((path / "state.json").read_text())["epoch"])
+        except (OSError, ValueError, KeyError):  # torn
+            continue
+    for path in sorted(epochs, key=lambda path: (epochs[path], path.name), reverse=True):
+        try:
+            checkpoints.verify(path)
+        except TrainingError:
+            continue
+        return path
+    return None
+
+
+def _remove_others(newest: Path) -> None:
+    """Checkpoints of earlier attempts, which Ray does not know of."""
+    for path in newest.parent.glob("checkpoint_*"):
+        if path.is_dir() and path != newest:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _trainer(job: TrainingJob, name: str, storage: Path, threads: int, mailbox: Mailbox, deadline: float) -> Any:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    options = job.config.training
+    resources = {"CPU": threads, "GPU": 1} if options.gpu else {"CPU": threads}
     trainer = TorchTrainer(
         _ray_worker,
         train_loop_config={
             "job": job,
+            "folder": storage / name,
             "mailbox": mailbox,
             "threads": threads,
-            "deadline": time.time() + options.deadline_seconds,
+            "deadline": deadline,
         },
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=600),
         scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=options.gpu, resources_per_worker=resources),
@@ -89,27 +135,27 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
             checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
         ),
     )
-    with _listening(mailbox, job, progress):
-        result = _fit(trainer)
-    failure = (result.metrics or {}).get("failure")
-    if failure is not None:
-        raise TrainingError(f"{failure}; nothing was registered; lower training.learning_rate or check the data")
-    if result.checkpoint is None:
-        raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
-    return _outcome(name, Path(result.checkpoint.path), time.monotonic() - started)
+    # Ray's own handler would turn Ctrl-C into an end with success.
+    trainer._register_sigint_handler = lambda controller: None
+    return trainer
 
 
-def _fit(trainer: Any) -> Any:
+def _fit(trainer: Any, listener: _Listener) -> None:
+    """Run the trainer while hearing from its workers."""
     try:
-        return trainer.fit()
-    except Exception as error:
-        cause = _root_cause(error)
-        if isinstance(cause, PipelineError):
-            raise cause from None
-        reason = (" ".join(str(cause).split()) or type(cause).__name__)[:500]
+        with listener:
+            trainer.fit()
+    except (Exception, KeyboardInterrupt) as error:
+        if listener.error is not None:
+            raise listener.error from None
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        reason = (" ".join(str(_root_cause(error)).split()) or type(error).__name__)[:500]
         raise TrainingError(
             f"training failed ({reason}); start the same command again to go on from its checkpoint"
         ) from error
+    if listener.error is not None:
+        raise listener.error
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -119,22 +165,70 @@ def _root_cause(error: BaseException) -> BaseException:
     return _root_cause(inner) if isinstance(inner, BaseException) and inner is not error else error
 
 
-def _outcome(name: str, folder: Path, seconds: float) -> TrainingOutcome:
-    checkpoints.verify(folder)
-    history = json.loads((folder / "state.json").read_text())["history"]
-    return TrainingOutcome(name, folder / "best", tuple(history), seconds)
+def _too_late() -> TrainingError:
+    return TrainingError("training ran past training.deadline_seconds; raise it and start the same command again")
+
+
+class _Listener:
+    """Turns the workers' messages into events while its context lasts, and remembers the first error."""
+
+    def __init__(self, mailbox: Mailbox, epochs: int, progress: Progress, deadline: float) -> None:
+        self.error: PipelineError | None = None
+        self._mailbox, self._epochs, self._progress = mailbox, epochs, progress
+        self._give_up_at = deadline + GRACE_SECONDS
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="training-progress", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is None:
+            self._hear()
+
+    def _listen(self) -> None:
+        while not self._stop.wait(LISTEN_EVERY_SECONDS):
+            self._hear()
+            if time.time() > self._give_up_at:
+                self.error = self.error or _too_late()
+                _thread.interrupt_main()  # out of Ray's waiting for workers that do not end by themselves
+                return
+
+    def _hear(self) -> None:
+        for message in self._mailbox.take():
+            if message["kind"] == "error":
+                self.error = self.error or message["error"]
+                self._give_up_at = min(self._give_up_at, time.time() + GRACE_SECONDS)
+            else:
+                self._progress(self._event(message))
+
+    def _event(self, message: dict[str, Any]) -> Event:
+        steps, epoch = message["steps"], message["epoch"]
+        if message["kind"] == "epoch":  # it is the number of finished ones
+            values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
+            done, share = epoch * steps, f"epoch {epoch} of {self._epochs}"
+        else:
+            values = {"loss": message["loss"]}
+            done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {self._epochs}"
+        return Event("training", done, self._epochs * steps, "steps", values, share)
 
 
 def _ray_worker(arguments: dict[str, Any]) -> None:
     """What runs in each worker process."""
     torch.set_num_threads(arguments["threads"])
-    run_loop(arguments["job"], _RayWorker(arguments["deadline"], arguments["mailbox"]))
+    mailbox: Mailbox = arguments["mailbox"]
+    try:
+        run_loop(arguments["job"], _RayWorker(arguments["folder"], arguments["deadline"], mailbox))
+    except PipelineError as error:  # raised on, Ray would try again what cannot succeed
+        mailbox.put({"kind": "error", "error": error}, wait=True)
 
 
 class _RayWorker:
     """A `loop.Worker` inside a Ray Train worker group."""
 
-    def __init__(self, deadline: float, mailbox: Mailbox) -> None:
+    def __init__(self, folder: Path, deadline: float, mailbox: Mailbox) -> None:
         import ray.train
         import ray.train.torch
 
@@ -142,6 +236,7 @@ class _RayWorker:
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
+        self._folder = folder
         self._deadline = deadline
         self._mailbox = mailbox
 
@@ -159,11 +254,8 @@ class _RayWorker:
         return values
 
     def latest(self) -> Path | None:
-        """What Ray Train restores for a run of this name."""
-        import ray.train
-
-        checkpoint = ray.train.get_checkpoint()
-        return None if checkpoint is None else Path(checkpoint.path)
+        """The newest valid checkpoint of the run's folder, which all workers see."""
+        return newest_checkpoint(self._folder)
 
     def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
         """Persist the checkpoint, then tell the driver."""
@@ -172,43 +264,14 @@ class _RayWorker:
         kept = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
         ray.train.report(record, checkpoint=kept)
         if self.rank == 0:
-            self._mailbox.put({"kind": "epoch", **record})
-        if time.time() > self._deadline:
+            self._mailbox.put({"kind": "epoch", **record}, wait=True)
+        if "failure" in record:
             raise TrainingError(
-                "training ran past training.deadline_seconds; raise it and start the same command again"
+                f"{record['failure']}; nothing was registered; lower training.learning_rate or check the data"
             )
+        if time.time() > self._deadline:
+            raise _too_late()
 
     def say(self, message: dict[str, Any]) -> None:
         """Tell the driver."""
         self._mailbox.put({"kind": "step", **message})
-
-
-@contextmanager
-def _listening(mailbox: Mailbox, job: TrainingJob, progress: Progress) -> Iterator[None]:
-    """Pass the workers' messages on as events while the body runs."""
-    stop = threading.Event()
-    tell = functools.partial(_tell, job.config.training.epochs, progress)
-
-    def listen() -> None:
-        while not stop.wait(0.5):
-            for message in mailbox.take():
-                tell(message)
-
-    thread = threading.Thread(target=listen, name="training-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=5.0)
-    for message in mailbox.take():
-        tell(message)
-
-
-def _tell(epochs: int, progress: Progress, message: dict[str, Any]) -> None:
-    if message["kind"] == "epoch":
-        values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
-        progress(Event("training", message["epoch"], epochs, "epochs", values))
-    else:
-        share = f"epoch {message['epoch'] + 1}, step {message['step'] + 1} of {message['steps']}"
-        progress(Event("training", message["epoch"], epochs, "epochs", {"loss": message["loss"]}, share))
