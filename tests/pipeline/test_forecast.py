@@ -262,7 +262,7 @@ def test_a_written_forecast_reads_back_equal(weather_forecast, blob_forecast, tm
         path = tmp_path / "new" / (name + suffix)
         write_forecast(dataset, path)
         write_forecast(dataset, path)  # over the first
-        with xr.open_dataset(path, **({} if suffix == ".nc" else {"engine": "zarr", "consolidated": False})) as found:
+        with open_forecast(path) as found:
             xr.testing.assert_equal(found.load(), dataset)
             assert found.attrs == dataset.attrs
             assert found["lead_time"].attrs["standard_name"] == "forecast_period"
@@ -272,18 +272,15 @@ def test_a_written_forecast_reads_back_equal(weather_forecast, blob_forecast, tm
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_minutes_come_back_exactly(weather_forecast, tmp_path, suffix):
-    step = np.timedelta64(600 * 10**9, "ns")
+def test_minutes_come_back_exactly(tmp_path, suffix):
+    leads = (np.arange(1, 145) * np.timedelta64(10, "m")).astype("timedelta64[ns]")
     init = np.array(["2049-12-31T23:50"], "datetime64[ns]")
-    leads = np.arange(1, 4) * step
-    dataset = weather_forecast.assign_coords(
-        init_time=init, lead_time=leads, valid_time=(("init_time", "lead_time"), init[:, None] + leads)
+    dataset = xr.Dataset(
+        {"t": (("init_time", "lead_time"), np.ones((1, 144), "f4"))},
+        {"init_time": init, "lead_time": leads, "valid_time": (("init_time", "lead_time"), init[:, None] + leads)},
     )
     write_forecast(dataset, tmp_path / f"f{suffix}")
-    opened = xr.open_dataset(
-        tmp_path / f"f{suffix}", **({} if suffix == ".nc" else {"engine": "zarr", "consolidated": False})
-    )
-    with opened as found:
+    with open_forecast(tmp_path / f"f{suffix}") as found:
         for name in ("init_time", "lead_time", "valid_time"):
             np.testing.assert_array_equal(found[name].values, dataset[name].values)
 
@@ -343,6 +340,25 @@ def test_another_suffix_is_refused_before_any_work(weather_forecast, tmp_path, n
     with pytest.raises(ForecastError, match=message):
         write_forecast(weather_forecast, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_take_its_place_leaves_the_old_one(weather_forecast, tmp_path, monkeypatch):
+    path = tmp_path / "forecast.nc"
+    write_forecast(weather_forecast, path)
+    before = contents(path)
+
+    def refused(self, target):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(ForecastError, match=r"cannot be written \(Permission denied\)"):
+        write_forecast(weather_forecast + 1, path)
+    assert contents(path) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def open_forecast(path: Path) -> xr.Dataset:
+    return xr.open_dataset(path, **({} if path.suffix == ".nc" else {"engine": "zarr", "consolidated": False}))
 
 
 def contents(path: Path) -> dict[str, bytes]:
