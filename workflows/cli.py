@@ -41,6 +41,15 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.epochs=5; repeatable."),
 ]
+# Errors of the operating system that a user can act on, wherever they come up.
+_ABOUT_FILES = {
+    errno.ENOSPC: "free some space, then run the command again",
+    errno.EDQUOT: "free some space, then run the command again",
+    errno.EFBIG: "raise the limit of file sizes, then run the command again",
+    errno.EACCES: "check its permissions, then run the command again",
+    errno.EROFS: "name a place that can be written, then run the command again",
+    errno.ENOTDIR: "a file is where a folder should be: move it, then run the command again",
+}
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results only: no progress.")]
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder of the input files, in place of source.path.")
@@ -60,9 +69,9 @@ def run(
     config: ConfigName, settings: Settings = None, data: Data = None, address: Address = None, quiet: Quiet = False
 ) -> None:
     """All stages in order, skipping what is done: generate, ingest, train, evaluate, forecast, report."""
-    from .run import run_all
-
     with _command(quiet) as console:
+        from .run import run_all
+
         run_all(_context(console, config, settings, data, address))
 
 
@@ -78,54 +87,54 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate a fluid or moving blobs into CF NetCDF files."""
-    from . import commands
-
     with _command(quiet) as console:
+        from . import commands
+
         commands.generate(console, kind, out, samples, steps, size, coarsen, seed)
 
 
 @app.command(epilog="Example: minconv ingest -c wfde5_gb --data data/wfde5_gb_2017-01")
 def ingest(config: ConfigName, settings: Settings = None, data: Data = None, quiet: Quiet = False) -> None:
     """Check the input files, commit what is new to the archive; say what was committed, what was rejected, and why."""
-    from . import commands
-
     with _command(quiet) as console:
+        from . import commands
+
         commands.ingest(_context(console, config, settings, data))
 
 
 @archive_app.command("info", epilog="Example: minconv archive info -c demo")
 def archive_info(config: ConfigName, settings: Settings = None) -> None:
     """What the archive holds: dimensions, variables, chunks, times, size."""
-    from . import commands
-
     with _command(quiet=True) as console:
+        from . import commands
+
         commands.archive_info(_context(console, config, settings))
 
 
 @archive_app.command("log", epilog="Example: minconv archive log -c demo")
 def archive_log(config: ConfigName, settings: Settings = None) -> None:
     """The archive's versions, newest first."""
-    from . import commands
-
     with _command(quiet=True) as console:
+        from . import commands
+
         commands.archive_log(_context(console, config, settings))
 
 
 @app.command(epilog="Example: minconv train -c demo --set training.epochs=5")
 def train(config: ConfigName, settings: Settings = None, address: Address = None, quiet: Quiet = False) -> None:
     """Train on Ray and register the result; interrupted, the same command goes on from the last epoch."""
-    from . import commands
-
     with _command(quiet) as console:
+        from . import commands
+
         commands.train(_context(console, config, settings, None, address))
 
 
 @app.command(epilog="Example: minconv evaluate -c demo --model models:/demo@champion")
 def evaluate(config: ConfigName, model: Model = None, settings: Settings = None, quiet: Quiet = False) -> None:
     """Score a model on the test split beside persistence and climatology; scores go to MLflow."""
-    from . import commands
-
     with _command(quiet) as console:
+        from . import commands
+
         commands.evaluate(_context(console, config, settings), model)
 
 
@@ -145,24 +154,26 @@ def forecast(
     quiet: Quiet = False,
 ) -> None:
     """Forecast from any time or sample of the archive into a CF file."""
-    from . import commands
-
     with _command(quiet) as console:
+        from . import commands
+
         commands.forecast(_context(console, config, settings), out, model, init_time, sample, steps)
 
 
 @app.command(epilog="Example: minconv models -c demo")
 def models(config: ConfigName, settings: Settings = None) -> None:
     """Registered versions: aliases, scores, data, age."""
-    from . import commands
-
     with _command(quiet=True) as console:
+        from . import commands
+
         commands.models(_context(console, config, settings))
 
 
 def main() -> NoReturn:
     """Entry point of the console script."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminated)
     app()
     sys.exit(0)
 
@@ -170,7 +181,6 @@ def main() -> NoReturn:
 def _context(
     console: Console, config: str, settings: list[str] | None, data: Path | None = None, address: str | None = None
 ) -> Context:
-    # Imported here: torch and xarray take seconds, and --help and a wrong option should not wait for them.
     from .context import Context, load_config, quiet_libraries
 
     quiet_libraries()
@@ -179,7 +189,11 @@ def _context(
 
 @contextlib.contextmanager
 def _command(quiet: bool) -> Iterator[Console]:
-    """Run the body of a command; whatever ends it leaves with one sentence and the right exit code."""
+    """Run the body of a command; whatever ends it leaves with one sentence and the right exit code.
+
+    The body imports what it needs: torch and xarray take seconds, for which --help and a wrong option should not wait,
+    and in which Ctrl-C should end as at any other time.
+    """
     console = Console(quiet)
     try:
         yield console
@@ -190,12 +204,13 @@ def _command(quiet: bool) -> Iterator[Console]:
         console.error(str(error))
         raise typer.Exit(1) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _ABOUT_FILES:
             raise
-        console.error(f"{error.strerror} at {error.filename or 'a file'}; nothing was committed; free it and run again")
+        place = f" at {error.filename}" if error.filename else ""
+        console.error(f"{error.strerror}{place}; what was committed before is kept; {_ABOUT_FILES[error.errno]}")
         raise typer.Exit(1) from None
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: clean-up runs, no process stays."""
+    """SIGTERM and a closed terminal end a command as Ctrl-C does: clean-up runs, no process stays."""
     raise KeyboardInterrupt

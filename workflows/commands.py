@@ -44,8 +44,9 @@ def ingest(context: Context) -> None:
     for label, paths in (("committed", result.committed), ("skipped", result.skipped), ("ignored", result.ignored)):
         for path in paths:
             console.line(f"{label:<11} {path}")
-    for rejection in result.rejected:
-        console.line(f"rejected    {rejection.path}: {rejection.message}")
+    for label, held in (("waiting", result.waiting), ("rejected", result.rejected)):
+        for one in held:
+            console.line(f"{label:<11} {one.path}: {one.message}")
 
 
 def archive_info(context: Context) -> None:

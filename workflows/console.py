@@ -16,27 +16,41 @@ from contextlib import contextmanager
 
 import rich.box
 import rich.console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
 
 from pipeline.progress import Event
 from pipeline.progress import Progress as Report
 
 PLAIN_LINE_EVERY_SECONDS = 10.0
+PLAIN_WIDTH = 10_000  # a pipe or file has no width of its own: no table is folded there
+RATE_OVER_SECONDS = 120.0
 
 
 class Console:
     """Output of the commands.
 
     Args:
-        quiet: Plain lines, at the end of a stage only.
+        quiet: Results only, no progress.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        # A pipe or file has no width of its own: wide enough that no table is folded there.
-        width = None if sys.stdout.isatty() else 200
-        self.out = rich.console.Console(highlight=False, width=width)
+        terminal = sys.stdout.isatty()
+        # Said outright: variables such as FORCE_COLOR would otherwise make a terminal of a pipe.
+        self.out = rich.console.Console(
+            highlight=False, width=None if terminal else PLAIN_WIDTH, force_terminal=None if terminal else False
+        )
         self.err = rich.console.Console(stderr=True, highlight=False)
 
     @property
@@ -71,24 +85,43 @@ class Console:
     def stage(self, name: str) -> Iterator[Report]:
         """Show the events of one stage while the body runs."""
         if self.live:
-            with _bar() as progress:
+            with _bar(self.out) as progress:
                 yield _BarReport(progress, name)
         else:
             yield _LineReport(self, name)
 
 
-def _bar() -> Progress:
+def _bar(console: rich.console.Console) -> Progress:
+    # The last column takes what is left and is cut there; the others are always whole.
+    remarks = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=28 if console.width >= 110 else 12),
         TextColumn("{task.fields[count]}"),
+        _RateColumn(),
         TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[values]}", style="cyan"),
+        _EtaColumn(),
+        TextColumn("{task.fields[values]}", style="cyan", table_column=remarks),
+        console=console,
+        speed_estimate_period=RATE_OVER_SECONDS,
         transient=True,
+        expand=True,
     )
+
+
+class _RateColumn(ProgressColumn):
+    """Units per second, of the last two minutes."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
+
+
+class _EtaColumn(TimeRemainingColumn):
+    """Time left, once it can be known."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.speed is None or task.finished else Text("eta ") + super().render(task)
 
 
 class _BarReport:
@@ -96,11 +129,19 @@ class _BarReport:
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
-        self._task = progress.add_task(name, total=None, count="starting", values="")
+        self._task = progress.add_task(name, total=None, count="working", values="")
+        self._unit: str | None = None
 
     def __call__(self, event: Event) -> None:
+        if self._unit not in (None, event.unit):  # files checked say nothing about the rate of writing MB
+            self._progress.reset(self._task, completed=event.done)
+        self._unit = event.unit
         self._progress.update(
-            self._task, completed=event.done, total=event.total, count=_count(event), values=_values(event)
+            self._task,
+            completed=event.done,
+            total=event.total,
+            count=_count(event),
+            values=_values(event),
         )
 
 
@@ -124,11 +165,11 @@ def _count(event: Event) -> str:
 
 
 def _values(event: Event) -> str:
-    shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.values.items() if name in SHOWN_VALUES]
+    shown = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in event.values.items() if name in SHOWN_VALUES]
     return ", ".join([*shown, event.message] if event.message else shown)
 
 
-SHOWN_VALUES = ("loss", "train_loss", "validation_loss", "rate", "learning_rate", "frames_per_second", "MB_per_second")
+SHOWN_VALUES = ("loss", "train_loss", "validation_loss")
 
 
 def seconds_text(seconds: float) -> str:

@@ -6,6 +6,7 @@ run_all(Context(load_config("demo"), Console()))
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class _TimeTable:
         self.rows: list[tuple[str, str, str]] = []
         self.places: list[tuple[str, str]] = []
         self.seconds: dict[str, float] = {}
+        self.peak_bytes = 0.0
 
     @contextmanager
     def measure(self, name: str) -> Iterator[list[stages.Outcome]]:
@@ -33,6 +35,7 @@ class _TimeTable:
         took = time.monotonic() - started
         outcome = outcomes[0]
         self.seconds[name] = took
+        self.peak_bytes = max(self.peak_bytes, outcome.peak_bytes)
         self.rows.append((name, "done before" if outcome.skipped else seconds_text(took), outcome.summary))
         self.places.append((name, outcome.place))
 
@@ -45,7 +48,11 @@ def run_all(context: Context) -> None:
         with table.measure("generate") as done:
             done.append(stages.generate_files(console, config.generate, config.source_path))
     with table.measure("ingest") as done:
-        done.append(stages.ingest_files(context)[1])
+        ingested, outcome = stages.ingest_files(context)
+        done.append(outcome)
+    for label, held in (("rejected", ingested.rejected), ("waiting", ingested.waiting)):
+        for one in held:
+            console.warn(f"{label}: {one}")
     with table.measure("train") as done:
         version, outcome = stages.train_model(context)
         done.append(outcome)
@@ -59,7 +66,7 @@ def run_all(context: Context) -> None:
     show_scores(console, scorecard)
     console.table(config.name, ("stage", "time", "what"), table.rows, right=(1,))
     total = seconds_text(time.monotonic() - started)
-    console.line(f"total {total}, peak memory {bytes_text(_peak_bytes())} (largest process)\n")
+    console.line(f"total {total}, peak memory {bytes_text(max(table.peak_bytes, _peak_bytes()))} (largest process)\n")
     for name, place in [*table.places, ("mlflow", context.tracking_uri)]:
         console.line(f"{name:<9} {place}")
 
@@ -67,4 +74,4 @@ def run_all(context: Context) -> None:
 def _peak_bytes() -> int:
     """Peak resident memory of the largest process among this one and its children."""
     usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return usage * 1024
+    return usage * (1 if sys.platform == "darwin" else 1024)

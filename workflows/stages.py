@@ -35,11 +35,13 @@ class Outcome:
         summary: For the table, e.g. ``"96 samples in 2 files"``.
         skipped: Its work was done already.
         place: Where the result lies.
+        peak_bytes: Peak memory of processes that are not children of this one, where that is known.
     """
 
     summary: str
     skipped: bool
     place: str
+    peak_bytes: float = 0.0
 
 
 def generate_files(console: Console, request: GenerateConfig, out: Path) -> Outcome:
@@ -55,8 +57,6 @@ def ingest_files(context: Context) -> tuple[IngestResult, Outcome]:
     """Check and archive new files."""
     with context.console.stage("ingest") as progress:
         result = ingest(context.config, progress)
-    for rejection in result.rejected:
-        context.console.warn(str(rejection))
     if result.committed:
         summary = f"{len(result.committed)} file(s), {result.appended} new along {result.dim}"
     else:
@@ -67,8 +67,9 @@ def ingest_files(context: Context) -> tuple[IngestResult, Outcome]:
 
 def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
     """Train on the newest version of the Archive and register the result, unless exactly that is registered."""
-    config, registry = context.config, context.registry
+    config = context.config
     snapshot_id = archive.head(config.archive_path)
+    registry = context.registry  # after the archive: a registry that is not there yet is made
     name = lineage.run_name(config, snapshot_id)
     known = registry.find(run_name=name)
     if known is not None:
@@ -100,7 +101,8 @@ def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
     run.finish()
     best = min(record["validation_loss"] for record in outcome.history)
     epochs = f"{len(outcome.history)} epochs, validation error {best:.3g} standard deviations"
-    return version, Outcome(f"{_title(version)}: {epochs}", False, version.uri)
+    peak = max(record.get("peak_memory_mb", 0.0) for record in outcome.history) * 1e6
+    return version, Outcome(f"{_title(version)}: {epochs}", False, version.uri, peak)
 
 
 def evaluate_model(context: Context, version: ModelVersion) -> tuple[Scorecard, Outcome]:
