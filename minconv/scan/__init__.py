@@ -18,7 +18,6 @@ not: the convolutions that make ``pre`` (`minconv.cells`).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BackendError, InputError
+from . import cpu, logspace, reference
 
 ScanCell = Literal["gru", "lstm", "explstm"]
 Backend = Literal["auto", "triton", "cpu", "reference", "logspace"]
@@ -35,11 +35,10 @@ BLOCKS: dict[str, int] = {"gru": 2, "lstm": 3, "explstm": 3}
 INITIAL_STATE = 0.5
 
 # A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`.
-_BACKENDS = {"reference": "reference", "logspace": "logspace"}
-_NOT_BUILT = {
-    "triton": "this version has no GPU kernel; use 'auto' or 'reference', which run on any device",
-    "cpu": "this version has no native CPU kernel; use 'auto' or 'reference'",
-}
+_BACKENDS: dict[str, ScanFunction] = {"cpu": cpu.scan, "reference": reference.scan, "logspace": logspace.scan}
+_NOT_BUILT = {"triton": "this version has no GPU kernel; use 'auto' or 'reference', which run on any device"}
+# What "auto" means, by the type of the device; "reference" for any other.
+_AUTO = {"cpu": "cpu"}
 
 
 def scan(
@@ -59,8 +58,9 @@ def scan(
             float32 beside 16-bit ``pre``.
         cell: Which s; see the module.
         bias: [G·C], added to ``pre``.
-        backend: ``"reference"`` (linear loop, any device, float64-capable), ``"logspace"`` (the paper's prefix sum) or
-            ``"auto"`` (the fastest accurate one there is for the device).
+        backend: ``"cpu"`` (native kernel, or plain torch where it cannot be compiled), ``"reference"`` (linear loop,
+            any device, float64-capable), ``"logspace"`` (the paper's prefix sum) or ``"auto"`` (the fastest accurate
+            one there is for the device).
 
     Returns:
         h [B, T, C, H, W] in the dtype and frame layout of ``pre``; the state after the last frame [B, C, H, W], float32
@@ -69,22 +69,21 @@ def scan(
     Raises:
         InputError: An argument has the wrong type, rank, shape, dtype or device.
         BackendError: The backend does not exist or cannot run here.
-        GradientError: The gradient is differentiated again (backend ``"reference"``).
+        GradientError: The gradient is differentiated again, or forward (not with ``"logspace"``).
     """
     _check_pre(pre, cell)
     _check_bias(bias, pre)
     _check_initial_state(initial_state, pre, cell)
-    return _backend(backend)(pre, initial_state, cell, bias)
+    return _backend(backend, pre.device.type)(pre, initial_state, cell, bias)
 
 
-def _backend(name: str) -> ScanFunction:
-    """The function behind a backend's name; its module is imported on first use."""
+def _backend(name: str, device: str) -> ScanFunction:
+    """The function behind a backend's name."""
     if name in _NOT_BUILT:
         raise BackendError(f"backend {name!r} is not available: {_NOT_BUILT[name]}")
-    module = _BACKENDS.get("reference" if name == "auto" else name)
-    if module is None:
+    function = _BACKENDS.get(_AUTO.get(device, "reference") if name == "auto" else name)
+    if function is None:
         raise BackendError(f"backend must be one of auto, {', '.join((*_NOT_BUILT, *_BACKENDS))}, got {name!r}")
-    function: ScanFunction = importlib.import_module(f".{module}", __package__).scan
     return function
 
 

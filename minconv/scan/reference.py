@@ -27,6 +27,11 @@ from ..errors import GradientError
 # Values of h in one block of frames: 256 KiB of float32 in each of about eight buffers.
 _BLOCK_VALUES = 2**16
 
+NO_SECOND_DERIVATIVE = (
+    "the scan has a first derivative only, but its gradient was differentiated again; use backend='logspace' for "
+    "second derivatives"
+)
+
 aten = torch.ops.aten
 
 
@@ -36,6 +41,24 @@ def scan(pre: Tensor, initial_state: Tensor | None, cell: str, bias: Tensor | No
     return h, final_state
 
 
+def forward(pre: Tensor, initial_state: Tensor | None, bias: Tensor | None, cell: str) -> tuple[Tensor, Tensor]:
+    """The recurrence without derivatives: h and the state after the last frame."""
+    h = empty_frames(pre, pre.shape[2] // _block_count(cell), pre.shape[1], pre.dtype)
+    state = _first_state(initial_state, h)
+    gates = _Gates.empty(pre, bias, cell)
+    cast = None if h.dtype == state.dtype else torch.empty_like(gates.g)
+    for start, stop in _frame_blocks(h):
+        block = gates.compute(pre[:, start:stop], bias, cell)
+        block.compute_g()
+        out = h[:, start:stop] if cast is None else cast[:, : stop - start]
+        for z, g, h_t in zip(block.z.unbind(1), block.g.unbind(1), out.unbind(1), strict=True):
+            state = torch.lerp(state, g, z, out=h_t)
+        if cast is not None:
+            h[:, start:stop] = out
+            state = state.clone()  # the next block overwrites the buffer
+    return h, empty_state(h).copy_(state)
+
+
 class _LinearScan(torch.autograd.Function):
     """(pre, initial_state, bias, cell) -> (h, final_state)."""
 
@@ -43,31 +66,20 @@ class _LinearScan(torch.autograd.Function):
     def forward(
         ctx: Any, pre: Tensor, initial_state: Tensor | None, bias: Tensor | None, cell: str
     ) -> tuple[Tensor, Tensor]:
-        h = _empty_frames(pre, pre.shape[2] // _block_count(cell), pre.shape[1], pre.dtype)
-        state = _first_state(initial_state, h)
-        gates = _Gates.empty(pre, bias, cell)
-        cast = None if h.dtype == state.dtype else torch.empty_like(gates.g)
-        for start, stop in _frame_blocks(h):
-            block = gates.compute(pre[:, start:stop], bias, cell)
-            block.compute_g()
-            out = h[:, start:stop] if cast is None else cast[:, : stop - start]
-            for z, g, h_t in zip(block.z.unbind(1), block.g.unbind(1), out.unbind(1), strict=True):
-                state = torch.lerp(state, g, z, out=h_t)
-            if cast is not None:
-                h[:, start:stop] = out
-                state = state.clone()  # the next block overwrites the buffer
+        h, final_state = forward(pre, initial_state, bias, cell)
         ctx.save_for_backward(pre, initial_state, bias, h)
         ctx.cell = cell
         ctx.set_materialize_grads(False)
-        return h, state.clone()
+        return h, final_state
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         grad_h, grad_final = gradients
+        pre, initial_state, bias, h = ctx.saved_tensors
         with torch.no_grad():
-            results = _backward(ctx.saved_tensors, ctx.cell, grad_h, grad_final)
+            results = backward(pre, initial_state, bias, h, grad_h, grad_final, ctx.cell)
         if torch.is_grad_enabled():
-            inputs = (*gradients, *ctx.saved_tensors[:3])
+            inputs = (*gradients, pre, initial_state, bias)
             results = _RefuseSecondDerivative.apply(len(results), *results, *inputs)  # type: ignore[no-untyped-call]
         return (*results, None)
 
@@ -84,11 +96,11 @@ class _Gates(NamedTuple):
     def empty(cls, pre: Tensor, bias: Tensor | None, cell: str) -> _Gates:
         """Buffers for the longest block."""
         channels = pre.shape[2] // _block_count(cell)
-        dtype = _compute_dtype(pre)
+        dtype = compute_dtype(pre)
         frames = min(pre.shape[1], _block_length(pre[:, 0, :channels]))
-        x = pre[:, :frames] if bias is None and dtype == pre.dtype else _empty_frames(pre, pre.shape[2], frames, dtype)
-        sigmoids = _empty_frames(pre, pre.shape[2], frames, dtype)
-        g = _empty_frames(pre, channels, frames, dtype)
+        x = pre[:, :frames] if bias is None and dtype == pre.dtype else empty_frames(pre, pre.shape[2], frames, dtype)
+        sigmoids = empty_frames(pre, pre.shape[2], frames, dtype)
+        g = empty_frames(pre, channels, frames, dtype)
         return cls(x, sigmoids, sigmoids[:, :, :channels] if cell == "gru" else torch.empty_like(g), g)
 
     def compute(self, pre: Tensor, bias: Tensor | None, cell: str) -> _Gates:
@@ -148,15 +160,20 @@ def _lstm_gates(block: _Gates) -> None:
     torch.div(sigmoid_i, torch.add(sigmoid_f, sigmoid_i, out=block.z), out=block.z)
 
 
-def _backward(
-    saved: tuple[Tensor, ...], cell: str, grad_h: Tensor | None, grad_final: Tensor | None
+def backward(
+    pre: Tensor,
+    initial_state: Tensor | None,
+    bias: Tensor | None,
+    h: Tensor,
+    grad_h: Tensor | None,
+    grad_final: Tensor | None,
+    cell: str,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Gradients of pre, of the initial state and of the bias; the last two only where these were given."""
-    pre, initial_state, bias, h = saved
     first = _first_state(initial_state, h)
-    grad_pre = _empty_frames(pre, pre.shape[2], pre.shape[1], pre.dtype)
+    grad_pre = empty_frames(pre, pre.shape[2], pre.shape[1], pre.dtype)
     grad_bias = None if bias is None else torch.zeros_like(bias, dtype=first.dtype)
-    carry = torch.zeros_like(first) if grad_final is None else torch.empty_like(first).copy_(grad_final)
+    carry = empty_state(h).zero_() if grad_final is None else empty_state(h).copy_(grad_final)
     gates = _Gates.empty(pre, bias, cell)
     keep_buffer, total_buffer, slope_buffer = (torch.empty_like(gates.g) for _ in range(3))
     for start, stop in reversed(_frame_blocks(h)):
@@ -221,24 +238,17 @@ class _RefuseSecondDerivative(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        raise GradientError(
-            "the scan has a first derivative only, but its gradient was differentiated again; use backend='logspace' "
-            "for second derivatives"
-        )
+        raise GradientError(NO_SECOND_DERIVATIVE)
 
 
 def _block_count(cell: str) -> int:
     return 2 if cell == "gru" else 3
 
 
-def _compute_dtype(pre: Tensor) -> torch.dtype:
-    return torch.float64 if pre.dtype == torch.float64 else torch.float32
-
-
 def _first_state(initial_state: Tensor | None, h: Tensor) -> Tensor:
     if initial_state is None:
-        return torch.full_like(h[:, 0], 0.5, dtype=_compute_dtype(h))
-    return initial_state.to(_compute_dtype(h))
+        return torch.full_like(h[:, 0], 0.5, dtype=compute_dtype(h))
+    return initial_state.to(compute_dtype(h))
 
 
 def _block_length(frame: Tensor) -> int:
@@ -251,10 +261,28 @@ def _frame_blocks(h: Tensor) -> list[tuple[int, int]]:
     return [(start, min(start + length, frames)) for start in range(0, frames, length)]
 
 
-def _empty_frames(like: Tensor, channels: int, frames: int, dtype: torch.dtype) -> Tensor:
+def compute_dtype(pre: Tensor) -> torch.dtype:
+    """Type of the state and of all arithmetic."""
+    return torch.float64 if pre.dtype == torch.float64 else torch.float32
+
+
+def is_channels_last(frames: Tensor) -> bool:
+    """Whether each frame of [B, T, C, H, W] is channels_last (and not also NCHW)."""
+    frame = frames[0, :1]
+    return not frame.is_contiguous() and frame.is_contiguous(memory_format=torch.channels_last)
+
+
+def empty_frames(like: Tensor, channels: int, frames: int, dtype: torch.dtype) -> Tensor:
     """New [B, frames, channels, H, W], each frame channels_last where those of `like` are."""
     batch, _, _, height, width = like.shape
-    frame = like[0, :1]
-    if frame.is_contiguous() or not frame.is_contiguous(memory_format=torch.channels_last):
-        return like.new_empty(batch, frames, channels, height, width, dtype=dtype)
-    return like.new_empty(batch, frames, height, width, channels, dtype=dtype).permute(0, 1, 4, 2, 3)
+    if is_channels_last(like):
+        return like.new_empty(batch, frames, height, width, channels, dtype=dtype).permute(0, 1, 4, 2, 3)
+    return like.new_empty(batch, frames, channels, height, width, dtype=dtype)
+
+
+def empty_state(h: Tensor) -> Tensor:
+    """New state [B, C, H, W] in the frame layout of h."""
+    batch, _, channels, height, width = h.shape
+    if is_channels_last(h):
+        return h.new_empty(batch, height, width, channels, dtype=compute_dtype(h)).permute(0, 3, 1, 2)
+    return h.new_empty(batch, channels, height, width, dtype=compute_dtype(h))

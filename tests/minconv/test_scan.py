@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minconv import BackendError, GradientError, InputError, MinconvError
-from minconv.scan import BLOCKS, reference, scan
+from minconv.scan import BLOCKS, cpu, reference, scan
 
 CELLS = tuple(BLOCKS)
 
@@ -52,6 +52,14 @@ def channels_last(pre: Tensor) -> Tensor:
 
 def relative(found: Tensor, expected: Tensor) -> float:
     return ((found.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+@pytest.fixture(params=["native", "torch"], autouse=True)
+def implementation(request, monkeypatch):
+    """Every test runs with the native kernel and with what takes its place where there is no compiler."""
+    if request.param == "torch":
+        monkeypatch.setattr(cpu, "_library", lambda dtype: None)
+    return request.param
 
 
 @pytest.fixture(params=[2**16, 50], ids=["one block", "blocks of a frame or two"])
@@ -311,7 +319,6 @@ def test_bad_input_gets_a_sentence(arguments, message):
     ("backend", "message"),
     [
         ("triton", "'triton' is not available: this version has no GPU kernel"),
-        ("cpu", "'cpu' is not available: this version has no native CPU kernel"),
         ("cuda", "backend must be one of auto, triton, cpu, reference, logspace, got 'cuda'"),
     ],
 )
@@ -320,10 +327,12 @@ def test_a_backend_that_is_not_there_says_why(backend, message):
         scan(PRE, cell="gru", backend=backend)
 
 
-def test_auto_is_the_linear_form():
+def test_auto_is_the_kernel_of_the_device():
     pre, bias, state = made("gru")
-    found, expected = (scan(pre, state, cell="gru", bias=bias, backend=name) for name in ("auto", "reference"))
+    found, expected = (scan(pre, state, cell="gru", bias=bias, backend=name) for name in ("auto", "cpu"))
     assert torch.equal(found[0], expected[0])
+    with pytest.raises(BackendError, match="'cpu' needs tensors on the CPU, got pre on meta"):
+        scan(PRE.to("meta"), cell="gru", backend="cpu")
 
 
 def test_one_except_clause_catches_every_error():
