@@ -22,6 +22,8 @@ from pipeline.registry import Registry
 
 from .console import Console
 
+_SQLITE = "sqlite:///"
+
 
 @dataclass(frozen=True)
 class Context:
@@ -40,7 +42,12 @@ class Context:
     @property
     def tracking_uri(self) -> str:
         """Where MLflow's records lie."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.config.root / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{self.config.root / 'mlflow.db'}"
+
+    @property
+    def has_registry(self) -> bool:
+        """Whether there is a registry to read: a file that is not there would be made by asking."""
+        return not self.tracking_uri.startswith(_SQLITE) or Path(self.tracking_uri.removeprefix(_SQLITE)).is_file()
 
     @property
     def ray_token(self) -> Path | None:
