@@ -39,7 +39,7 @@ def run_name(config: Config, snapshot_id: str) -> str:
 def code_hash() -> str:
     """First 12 hex digits of the sha256 over the code that decides the weights."""
     here, digest = Path(__file__).parent, hashlib.sha256()
-    files = sorted(Path(minconv.__file__).parent.rglob("*.py"))
+    files = sorted(path for path in Path(minconv.__file__).parent.rglob("*") if path.suffix in (".py", ".cpp"))
     for room in OUTCOME_ROOMS:
         files += sorted((here / room).rglob("*.py")) if (here / room).is_dir() else [here / f"{room}.py"]
     for path in files:

@@ -161,9 +161,20 @@ class Registry:
                 model_id=info.model_id,
                 tags={**tags, **_seals((*checkpoint.iterdir(), *extra))},
             )
-            taken = CHAMPION in self._client.get_registered_model(self.name).aliases
-            self._client.set_registered_model_alias(self.name, CHALLENGER if taken else CHAMPION, created.version)
-            return self._describe(self._client.get_model_version(self.name, created.version))
+            return self._give_alias(int(created.version), CHALLENGER)
+
+    def ensure_champion(self, version: ModelVersion) -> ModelVersion:
+        """Make a version champion where there is none: a kill may have come between a version and its alias."""
+        with _reachable(self.tracking_uri):
+            return self._give_alias(version.version, None)
+
+    def _give_alias(self, version: int, otherwise: str | None) -> ModelVersion:
+        """Champion if there is none, else `otherwise`."""
+        taken = CHAMPION in self._client.get_registered_model(self.name).aliases
+        alias = otherwise if taken else CHAMPION
+        if alias is not None:
+            self._client.set_registered_model_alias(self.name, alias, str(version))
+        return self._describe(self._client.get_model_version(self.name, str(version)))
 
     def versions(self) -> list[ModelVersion]:
         """All versions of the model, newest first."""

@@ -106,8 +106,9 @@ def quiet_libraries() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # MLflow sets its loggers up anew when imported
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down is reported, not waited for
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
-    for name in ("mlflow", "alembic", "ray", "distributed"):
+    for name in ("mlflow", "alembic", "ray", "asyncio"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

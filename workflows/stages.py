@@ -73,6 +73,7 @@ def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
     name = lineage.run_name(config, snapshot_id)
     known = registry.find(run_name=name)
     if known is not None:
+        known = registry.ensure_champion(known)
         return known, Outcome(
             f"{_title(known)} was trained from the same data, configuration and code", True, known.uri
         )

@@ -92,6 +92,15 @@ def test_where_no_champion_is_the_next_version_becomes_it(registry, checkpoint):
     assert register(registry, checkpoint).aliases == ("champion",)
 
 
+def test_a_kill_between_a_version_and_its_alias_does_not_leave_the_model_without_champion(registry, checkpoint):
+    version = register(registry, checkpoint)
+    registry._client.delete_registered_model_alias(registry.name, "champion")
+    assert registry.ensure_champion(version).aliases == ("champion",)
+    later = register(registry, checkpoint)
+    assert registry.ensure_champion(later).aliases == ("challenger",)
+    assert registry.resolve().version == version.version
+
+
 def test_a_version_has_its_tags_the_sha256_of_its_weights_and_its_run(registry, checkpoint):
     version = register(registry, checkpoint, {"snapshot_id": "ABC", "config_hash": "123"})
     weights = (checkpoint / "weights.safetensors").read_bytes()
