@@ -8,7 +8,6 @@ console.line("registered demo/1 as champion")
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -173,16 +172,22 @@ SHOWN_VALUES = ("loss", "train_loss", "validation_loss")
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration for people: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 60:
+    """A duration for people: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``, ``3 d 04 h``."""
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24:02d} h"
 
 
 def bytes_text(size: float) -> str:
-    """A size for people: ``3.4 MB``."""
-    power = min(3, max(0, int(math.log10(max(size, 1)) // 3)))
-    return f"{size / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"
+    """A size for people: ``3.4 MB``, to three digits."""
+    value, units = float(size), ["B", "kB", "MB", "GB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if value >= 99.95 else f"{value:.3g} {units[0]}"
