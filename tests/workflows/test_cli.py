@@ -339,7 +339,8 @@ def on_a_small_disk(folder: Path, size: str, *words: object) -> tuple[subprocess
         pytest.skip("this system lets no one mount a file system of their own")
     folder.mkdir()
     listing = folder.with_suffix(".listing")
-    script = 'mount -t tmpfs -o size="$1" tmpfs "$2"; at="$2"; to="$3"; shift 3; "$@"; code=$?; cd "$at"; find -type f > "$to"; exit $code'
+    mount = 'mount -t tmpfs -o size="$1" tmpfs "$2"; at="$2"; to="$3"; shift 3'
+    script = mount + '; "$@"; code=$?; cd "$at"; find -type f > "$to"; exit $code'
     done = subprocess.run(
         [*namespace, script, "sh", size, str(folder), str(listing), *MINCONV, *map(str, words)],
         env=ENVIRONMENT,
