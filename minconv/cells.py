@@ -55,10 +55,13 @@ class MinConvCell(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """X [B, T, in_channels, H, W], state [B, hidden, H, W] -> (h [B, T, hidden, H, W], state after them)."""
+    def forward(self, x: Tensor, state: Tensor | None = None, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """X [B, T, in_channels, H, W], state [B, hidden, H, W] -> (h [B, T, hidden, H, W], state after them).
+
+        A `norm` is applied to the frames first, in one pass with the padding where that pays.
+        """
         weight, bias = self.scan_parameters()
-        frames = convolve(x.flatten(0, 1), weight, None, self.boundary)
+        frames = convolve(x.flatten(0, 1), weight, None, self.boundary, norm)
         pre = frames.view(*x.shape[:2], *frames.shape[1:])
         return scan(pre, state, cell=self.scan_cell, bias=bias, backend=self.backend)
 
@@ -103,9 +106,9 @@ class MinConvExpLSTM(MinConvCell):
 class MemorylessConv(MinConvGRU):
     """The control without memory: MinConvGRU that starts every frame from the initial state."""
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: Tensor | None = None, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """As the others; the state is empty, [B, 0, H, W], and not read."""
-        h, _ = super().forward(x.flatten(0, 1).unsqueeze(1))
+        h, _ = super().forward(x.flatten(0, 1).unsqueeze(1), None, norm)
         return h.view(*x.shape[:2], *h.shape[2:]), x[:, -1, :0].detach()
 
 

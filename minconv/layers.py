@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .channel_norm import ChannelNorm
 from .config import Boundary, Norm
 from .errors import InputError
 
@@ -45,12 +46,22 @@ class BoundaryConv2d(nn.Conv2d):
         return f"{nn.Conv2d.extra_repr(self)}, boundary={self.boundary}"  # type: ignore[no-untyped-call]
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, boundary: Boundary) -> Tensor:
-    """Convolution with an odd square kernel that keeps H and W."""
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, boundary: Boundary, norm: nn.Module | None = None
+) -> Tensor:
+    """Convolution of `norm(x)` with an odd square kernel that keeps H and W."""
     width = weight.shape[-1] // 2
     # What is zero beyond the edge is left to the convolution, which has it for nothing.
     zeros = {"zeros": (width, width), "cylinder": (width, 0)}.get(boundary, (0, 0))
-    return F.conv2d(pad(x, width, boundary) if width else x, weight, bias, padding=zeros)
+    return F.conv2d(_normalise_and_pad(x, norm, width, boundary), weight, bias, padding=zeros)
+
+
+def _normalise_and_pad(x: Tensor, norm: nn.Module | None, width: int, boundary: Boundary) -> Tensor:
+    if isinstance(norm, ChannelNorm) and width and boundary in ("periodic", "cylinder"):
+        _check_grid(x, width, boundary)
+        return norm.wrapped(x, width if boundary == "periodic" else 0, width)
+    normal = x if norm is None else norm(x)
+    return pad(normal, width, boundary) if width else normal
 
 
 def pad(x: Tensor, width: int, boundary: Boundary) -> Tensor:
@@ -62,6 +73,15 @@ def pad(x: Tensor, width: int, boundary: Boundary) -> Tensor:
     """
     if boundary == "zeros":
         return x
+    _check_grid(x, width, boundary)
+    if boundary == "reflect":
+        return F.pad(x, (width, width, width, width), mode="reflect")
+    rows = width if boundary == "periodic" else 0
+    padded: Tensor = _Wrap.apply(x, rows, width)  # type: ignore[no-untyped-call]
+    return padded
+
+
+def _check_grid(x: Tensor, width: int, boundary: Boundary) -> None:
     height, columns = x.shape[-2:]
     needed = width + 1 if boundary == "reflect" else width
     if (columns if boundary == "cylinder" else min(height, columns)) < needed:
@@ -69,11 +89,6 @@ def pad(x: Tensor, width: int, boundary: Boundary) -> Tensor:
             f"boundary {boundary!r} needs a grid of at least {needed} points along each padded axis (after folding "
             f"patches), got {height} x {columns}"
         )
-    if boundary == "reflect":
-        return F.pad(x, (width, width, width, width), mode="reflect")
-    rows = width if boundary == "periodic" else 0
-    padded: Tensor = _Wrap.apply(x, rows, width)  # type: ignore[no-untyped-call]
-    return padded
 
 
 class _Wrap(torch.autograd.Function):
@@ -141,19 +156,6 @@ def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
         device=like.device,
         memory_format=torch.channels_last if last else torch.contiguous_format,
     )
-
-
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each point, with a scale and a shift per channel (eps 1e-5)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
-        return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 def make_norm(norm: Norm, channels: int, grid_shape: tuple[int, int] | None = None) -> nn.Module:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .baselines import ConvGRU, ConvLSTM
-from .cells import MemorylessConv, MinConvExpLSTM, MinConvGRU, MinConvLSTM
+from .cells import MemorylessConv, MinConvCell, MinConvExpLSTM, MinConvGRU, MinConvLSTM
 from .config import ForecasterConfig
 from .errors import InputError
 from .layers import BoundaryConv2d, fold_patches, make_norm, unfold_patches
@@ -57,7 +57,10 @@ class RecurrentLayer(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Frames [B, T, C, H, W] -> ([B, T, hidden, H, W], state after them)."""
         frames = x.flatten(0, 1)
-        h, state_after = self.cell(self.norm(frames).view(x.shape), state)
+        if isinstance(self.cell, MinConvCell):
+            h, state_after = self.cell(x, state, self.norm)
+        else:
+            h, state_after = self.cell(self.norm(frames).view(x.shape), state)
         if self.skip is not None:
             h = h + self.skip(frames).view(h.shape)
         return h, state_after
@@ -112,7 +115,8 @@ class Forecaster(nn.Module):
         self._check(x, state)
         shape = x.shape[:2]
         frames = fold_patches(self.normalizer(x).flatten(0, 1), self.config.patch)
-        encoded = self.encoder(frames.contiguous(memory_format=torch.channels_last))
+        # After the encoder, not before: frames of one channel are in both formats, and torch would choose NCHW.
+        encoded = self.encoder(frames).contiguous(memory_format=torch.channels_last)
         hidden = encoded.view(*shape, *encoded.shape[1:])
         before: tuple[Tensor | None, ...] = (None,) * len(self.layers) if state is None else state
         after = []

@@ -11,6 +11,7 @@ float64, bfloat16 (float32 inside); float16 goes to the torch implementation.
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,12 +20,12 @@ from ..errors import BackendError
 from . import native, op, reference
 from .reference import compute_dtype, empty_frames, empty_state, is_channels_last
 
-SOURCE = "cpu_kernel.cpp"
+SOURCE = Path(__file__).with_name("cpu_kernel.cpp")
 
 # Values of h in one tile, unless set: as many as keep its dozen arrays in the nearest caches, fewer for small inputs so
 # that there is work for every thread. It follows from the shape alone, so the bias gradient's rounding does too.
 _TILE = 0
-_TILE_MOST, _TILE_LEAST, _TILES = 1024, 128, 64
+_TILE_MOST, _TILE_LEAST, _TILES = 4096, 256, 16
 
 _KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 _CELLS = {"gru": 0, "lstm": 1, "explstm": 2}

@@ -23,6 +23,7 @@
 namespace {
 
 constexpr int64_t kPadding = 32;  // values; a multiple of every vector width
+constexpr int64_t kChunk = 16;    // values copied at once from and to short rows
 constexpr int kGru = 0, kLstm = 1, kExpLstm = 2;
 
 // ---------------------------------------------------------------------------------------------------------- numbers
@@ -159,7 +160,8 @@ struct Tiles {
     const int64_t count = start + length < values ? length : values - start;
     return {index / per_frame, start, count, (count + kPadding - 1) / kPadding * kPadding};
   }
-  int64_t padded() const { return (length + kPadding - 1) / kPadding * kPadding; }
+  // Length of a thread's arrays, with room for a chunk beyond the end.
+  int64_t room() const { return (length + kChunk + kPadding - 1) / kPadding * kPadding; }
 };
 
 // Arrays of one tile for each thread, all zero at first: what lies between count and padded is computed with but never
@@ -204,48 +206,94 @@ void write(IO* __restrict to, const F* __restrict from, int64_t count) {
   for (int64_t i = 0; i < count; ++i) store(to[i], from[i]);
 }
 
-// One channel block of a tile of pre, bias added; `frame` is the start of the frame.
 template <class F, class IO>
-void read_block(F* __restrict to, const IO* frame, const F* __restrict bias, const Shape& shape, int blocks, int block,
-                const Tile& tile) {
+inline void read_biased(F* __restrict to, const IO* __restrict from, const F* __restrict bias, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = load(from[i]) + bias[i];
+}
+
+// The same in whole chunks, beyond the count: for rows that are followed by others, which are read or written later.
+template <class F, class IO>
+inline void read_biased_over(F* __restrict to, const IO* __restrict from, const F* __restrict bias, int64_t count) {
+  for (int64_t i = 0; i < count; i += kChunk)
+    for (int64_t j = i; j < i + kChunk; ++j) to[j] = load(from[j]) + bias[j];
+}
+
+template <class F, class IO>
+inline void write_over(IO* __restrict to, const F* __restrict from, int64_t count) {
+  for (int64_t i = 0; i < count; i += kChunk)
+    for (int64_t j = i; j < i + kChunk; ++j) store(to[j], from[j]);
+}
+
+// The channel blocks of a tile of pre, bias added; `frame` is the start of the frame.
+template <int blocks, class F, class IO>
+void read_blocks(F* const* to, const IO* frame, F* const* bias, const Shape& shape, const Tile& tile) {
   const int64_t channels = shape.channels;
   if (!shape.last) {
-    const IO* __restrict from = frame + block * channels * shape.points + tile.start;
-    for (int64_t i = 0; i < tile.count; ++i) to[i] = load(from[i]) + bias[i];
+    for (int block = 0; block < blocks; ++block)
+      read_biased(to[block], frame + block * channels * shape.points + tile.start, bias[block], tile.count);
     return;
   }
-  const IO* __restrict from = frame + blocks * tile.start + block * channels;
-  for (int64_t row = 0; row < tile.count; row += channels, from += blocks * channels)
-    for (int64_t i = 0; i < channels; ++i) to[row + i] = load(from[i]) + bias[row + i];
+  const IO* from = frame + blocks * tile.start;
+  int64_t row = 0;
+  for (; row + channels < tile.count && channels >= kChunk; row += channels, from += blocks * channels)
+    for (int block = 0; block < blocks; ++block)
+      read_biased_over(to[block] + row, from + block * channels, bias[block], channels);
+  for (; row < tile.count; row += channels, from += blocks * channels)
+    for (int block = 0; block < blocks; ++block)
+      read_biased(to[block] + row, from + block * channels, bias[block], channels);
 }
 
-template <class F, class IO>
-void write_block(IO* frame, const F* __restrict from, const Shape& shape, int blocks, int block, const Tile& tile) {
+template <int blocks, class F, class IO>
+void write_blocks(IO* frame, F* const* from, const Shape& shape, const Tile& tile) {
   const int64_t channels = shape.channels;
-  if (!shape.last) return write(frame + block * channels * shape.points + tile.start, from, tile.count);
-  IO* __restrict to = frame + blocks * tile.start + block * channels;
-  for (int64_t row = 0; row < tile.count; row += channels, to += blocks * channels)
-    for (int64_t i = 0; i < channels; ++i) store(to[i], from[row + i]);
-}
-
-// The bias of each value of a tile.
-template <class F>
-void spread_bias(F* to, const F* bias, const Shape& shape, int block, const Tile& tile) {
-  if (bias == nullptr) {
-    for (int64_t i = 0; i < tile.count; ++i) to[i] = 0;
+  if (!shape.last) {
+    for (int block = 0; block < blocks; ++block)
+      write(frame + block * channels * shape.points + tile.start, from[block], tile.count);
     return;
   }
-  const F* from = bias + block * shape.channels;
-  for (int64_t i = 0; i < tile.count; ++i)
-    to[i] = from[shape.last ? i % shape.channels : (tile.start + i) / shape.points];
+  IO* to = frame + blocks * tile.start;
+  int64_t row = 0;
+  for (; row + channels < tile.count && channels >= kChunk; row += channels, to += blocks * channels)
+    for (int block = 0; block < blocks; ++block) write_over(to + block * channels, from[block] + row, channels);
+  for (; row < tile.count; row += channels, to += blocks * channels)
+    for (int block = 0; block < blocks; ++block) write(to + block * channels, from[block] + row, channels);
 }
 
-// Add a tile's values up per channel.
+// Calls work(channel, first, stop) for each run of a tile's values that have one channel; NCHW only.
+template <class Work>
+void each_channel(const Shape& shape, const Tile& tile, Work work) {
+  int64_t channel = tile.start / shape.points;
+  for (int64_t first = 0; first < tile.count; ++channel) {
+    const int64_t end = (channel + 1) * shape.points - tile.start;
+    const int64_t stop = end < tile.count ? end : tile.count;
+    work(channel, first, stop);
+    first = stop;
+  }
+}
+
+// The bias of each value of a tile; of a single point where frames are channels_last. A null bias is zero.
 template <class F>
-void sum_channels(double* sums, const F* from, const Shape& shape, int block, const Tile& tile) {
-  double* to = sums + block * shape.channels;
-  for (int64_t i = 0; i < tile.count; ++i)
-    to[shape.last ? i % shape.channels : (tile.start + i) / shape.points] += double(from[i]);
+void spread_bias(F* to, const F* bias, const Shape& shape, const Tile& tile) {
+  if (shape.last) {
+    for (int64_t i = 0; i < shape.channels; ++i) to[i] = bias == nullptr ? F(0) : bias[i];
+    return;
+  }
+  each_channel(shape, tile, [&](int64_t channel, int64_t first, int64_t stop) {
+    for (int64_t i = first; i < stop; ++i) to[i] = bias == nullptr ? F(0) : bias[channel];
+  });
+}
+
+// Add a tile's values to the sums of their channels.
+template <class F>
+void sum_channels(double* sums, const F* from, const Shape& shape, const Tile& tile) {
+  if (shape.last) {
+    for (int64_t row = 0; row < tile.count; row += shape.channels)
+      for (int64_t i = 0; i < shape.channels; ++i) sums[i] += double(from[row + i]);
+    return;
+  }
+  each_channel(shape, tile, [&](int64_t channel, int64_t first, int64_t stop) {
+    for (int64_t i = first; i < stop; ++i) sums[channel] += double(from[i]);
+  });
 }
 
 template <class F>
@@ -278,12 +326,12 @@ void forward_tile(const Shape& shape, const Tile& tile, const typename Scratch<F
   for (int block = 0; block < blocks; ++block) {
     x[block] = scratch[1 + block];
     biases[block] = scratch[4 + block];
-    spread_bias(biases[block], bias, shape, block, tile);
+    spread_bias(biases[block], bias == nullptr ? nullptr : bias + block * shape.channels, shape, tile);
   }
   start_state(state, initial, tile, values);
   for (int64_t t = 0; t < shape.time; ++t) {
     const IO* frame = pre + tile.batch * shape.pre_batch + t * shape.pre_time;
-    for (int block = 0; block < blocks; ++block) read_block(x[block], frame, biases[block], shape, blocks, block, tile);
+    read_blocks<blocks>(x, frame, biases, shape, tile);
     step<cell>(state, x[0], x[1], x[blocks - 1], tile.padded);
     write(h + (tile.batch * shape.time + t) * values + tile.start, state, tile.count);
   }
@@ -293,7 +341,7 @@ void forward_tile(const Shape& shape, const Tile& tile, const typename Scratch<F
 template <int cell, class F, class IO>
 void forward(const Shape& shape, const void* pre, const void* bias, const void* initial, void* h, void* final_state) {
   const Tiles tiles(shape);
-  const Scratch<F> memory(shape.threads, 7, tiles.padded());
+  const Scratch<F> memory(shape.threads, 7, tiles.room());
 #pragma omp parallel num_threads(shape.threads)
   {
     const auto scratch = memory.of_thread(thread_number());
@@ -369,15 +417,16 @@ void backward_tile(const Shape& shape, const Tile& tile, const typename Scratch<
     biases[block] = scratch[6 + block];
     totals[block] = scratch[9 + block];
     std::memset(totals[block], 0, tile.padded * sizeof(F));
-    if (block < blocks) spread_bias(biases[block], tensors.bias, shape, block, tile);
   }
+  for (int block = 0; block < blocks; ++block)
+    spread_bias(biases[block], tensors.bias == nullptr ? nullptr : tensors.bias + block * shape.channels, shape, tile);
   std::memset(carry, 0, tile.padded * sizeof(F));
   std::memset(grad, 0, tile.padded * sizeof(F));
   if (tensors.grad_final != nullptr) read(carry, tensors.grad_final + offset, tile.count);
   for (int64_t t = shape.time - 1; t >= 0; --t) {
     const IO* frame = tensors.pre + tile.batch * shape.pre_batch + t * shape.pre_time;
     const int64_t frame_of_h = (tile.batch * shape.time + t) * values;
-    for (int block = 0; block < blocks; ++block) read_block(x[block], frame, biases[block], shape, blocks, block, tile);
+    read_blocks<blocks>(x, frame, biases, shape, tile);
     if (t > 0)
       read(before, tensors.h + frame_of_h - values + tile.start, tile.count);
     else
@@ -386,12 +435,11 @@ void backward_tile(const Shape& shape, const Tile& tile, const typename Scratch<
       read(grad, tensors.grad_h + tile.batch * shape.grad_batch + t * shape.grad_time + tile.start, tile.count);
     step_back<cell>(carry, x[0], x[1], x[blocks - 1], before, grad, totals[0], totals[1], totals[blocks - 1],
                     tile.padded);
-    for (int block = 0; block < blocks; ++block)
-      write_block(tensors.grad_pre + frame_of_h * blocks, x[block], shape, blocks, block, tile);
+    write_blocks<blocks>(tensors.grad_pre + frame_of_h * blocks, x, shape, tile);
   }
   if (tensors.grad_initial != nullptr) write(tensors.grad_initial + offset, carry, tile.count);
   if (sums != nullptr)
-    for (int block = 0; block < blocks; ++block) sum_channels(sums, totals[block], shape, block, tile);
+    for (int block = 0; block < blocks; ++block) sum_channels(sums + block * shape.channels, totals[block], shape, tile);
 }
 
 template <int cell, class F, class IO>
@@ -399,7 +447,7 @@ void backward(const Shape& shape, const BackwardTensors<F, IO>& tensors, void* g
   const Tiles tiles(shape);
   const int64_t width = (cell == kGru ? 2 : 3) * shape.channels;
   std::vector<double> partial(grad_bias == nullptr ? 0 : tiles.total * width);
-  const Scratch<F> memory(shape.threads, 12, tiles.padded());
+  const Scratch<F> memory(shape.threads, 12, tiles.room());
 #pragma omp parallel num_threads(shape.threads)
   {
     const auto scratch = memory.of_thread(thread_number());

@@ -6,7 +6,7 @@ version, compiler or machine never meets it. Each process builds into a file of 
 build at once. Where there is no compiler, or it fails, or the folder cannot be written, there is a reason instead of a
 library, and nothing is printed. ``CXX`` names the compiler; ``MINCONV_NATIVE=0`` turns the native kernels off.
 
-    native = load("cpu_kernel.cpp")
+    native = load(Path(__file__).with_name("cpu_kernel.cpp"))
     if native.library is None:
         reason = native.reason
 """
@@ -38,15 +38,18 @@ class Native(NamedTuple):
     reason: str
 
 
-_loaded: dict[str, Native] = {}
+_loaded: dict[Path, Native] = {}
 _lock = threading.Lock()
 
 
-def load(source: str) -> Native:
-    """The library of a C++ file in this folder; built, loaded or given up once in a process."""
+def load(source: Path) -> Native:
+    """The library of a C++ file; built, loaded or given up once in a process."""
+    found = _loaded.get(source)
+    if found is not None:
+        return found
     with _lock:
         if source not in _loaded:
-            _loaded[source] = _load(Path(__file__).with_name(source))
+            _loaded[source] = _load(source)
         return _loaded[source]
 
 
