@@ -19,6 +19,7 @@ not: the convolutions that make ``pre`` (`minconv.cells`).
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -34,10 +35,10 @@ ScanFunction = Callable[[Tensor, Tensor | None, str, Tensor | None], tuple[Tenso
 BLOCKS: dict[str, int] = {"gru": 2, "lstm": 3, "explstm": 3}
 INITIAL_STATE = 0.5
 
-# A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`.
-_BACKENDS = {"reference": "reference", "logspace": "logspace"}
+# A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`; one that cannot run
+# everywhere also has `unavailable(device)`, which says why not, or nothing.
+_BACKENDS = {"triton": "triton_operator", "reference": "reference", "logspace": "logspace"}
 _NOT_BUILT = {
-    "triton": "this version has no GPU kernel; use 'auto' or 'reference', which run on any device",
     "cpu": "this version has no native CPU kernel; use 'auto' or 'reference'",
 }
 
@@ -74,18 +75,34 @@ def scan(
     _check_pre(pre, cell)
     _check_bias(bias, pre)
     _check_initial_state(initial_state, pre, cell)
-    return _backend(backend)(pre, initial_state, cell, bias)
+    return _backend(backend, pre.device)(pre, initial_state, cell, bias)
 
 
-def _backend(name: str) -> ScanFunction:
+@torch.compiler.assume_constant_result
+def _backend(name: str, device: torch.device) -> ScanFunction:
     """The function behind a backend's name; its module is imported on first use."""
+    if name == "auto":
+        return _fastest(device)
     if name in _NOT_BUILT:
         raise BackendError(f"backend {name!r} is not available: {_NOT_BUILT[name]}")
-    module = _BACKENDS.get("reference" if name == "auto" else name)
-    if module is None:
+    if name not in _BACKENDS:
         raise BackendError(f"backend must be one of auto, {', '.join((*_NOT_BUILT, *_BACKENDS))}, got {name!r}")
-    function: ScanFunction = importlib.import_module(f".{module}", __package__).scan
+    module = importlib.import_module(f".{_BACKENDS[name]}", __package__)
+    if reason := module.unavailable(device) if hasattr(module, "unavailable") else "":
+        raise BackendError(f"backend {name!r} is not available: {reason}; 'auto' and 'reference' run on any device")
+    function: ScanFunction = module.scan
     return function
+
+
+def _fastest(device: torch.device) -> ScanFunction:
+    """The kernel made for the device, or plain torch where that cannot run, and a warning if that is a surprise."""
+    if device.type != "cuda":
+        return _backend("reference", device)
+    try:
+        return _backend("triton", device)
+    except BackendError as error:
+        warnings.warn(f"the scan runs in plain torch, which is slow on a GPU: {error}", stacklevel=4)
+        return _backend("reference", device)
 
 
 def _check_pre(pre: Tensor, cell: str) -> None:
