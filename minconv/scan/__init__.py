@@ -21,7 +21,8 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from types import ModuleType
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -37,10 +38,11 @@ INITIAL_STATE = 0.5
 
 # A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`; one that cannot run
 # everywhere also has `unavailable(device)`, which says why not, or nothing.
-_BACKENDS = {"triton": "triton_operator", "reference": "reference", "logspace": "logspace"}
+_MODULES = {"triton": "triton_operator", "reference": "reference", "logspace": "logspace"}
 _NOT_BUILT = {
     "cpu": "this version has no native CPU kernel; use 'auto' or 'reference'",
 }
+_FUNCTIONS: dict[str, ScanFunction] = {}  # of the backends used so far
 
 
 def scan(
@@ -75,34 +77,44 @@ def scan(
     _check_pre(pre, cell)
     _check_bias(bias, pre)
     _check_initial_state(initial_state, pre, cell)
-    return _backend(backend, pre.device)(pre, initial_state, cell, bias)
+    return _FUNCTIONS[_load(backend, pre.device)](pre, initial_state, cell, bias)
 
 
-@torch.compiler.assume_constant_result
-def _backend(name: str, device: torch.device) -> ScanFunction:
-    """The function behind a backend's name; its module is imported on first use."""
-    if name == "auto":
-        return _fastest(device)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _load(backend: str, device: torch.device) -> str:
+    """Name of the backend that computes, with its function in `_FUNCTIONS`; its module is imported on first use.
+
+    A name and not the function, because torch.compile takes it for a constant.
+    """
+    name = _fastest(device) if backend == "auto" else backend
     if name in _NOT_BUILT:
         raise BackendError(f"backend {name!r} is not available: {_NOT_BUILT[name]}")
-    if name not in _BACKENDS:
-        raise BackendError(f"backend must be one of auto, {', '.join((*_NOT_BUILT, *_BACKENDS))}, got {name!r}")
-    module = importlib.import_module(f".{_BACKENDS[name]}", __package__)
-    if reason := module.unavailable(device) if hasattr(module, "unavailable") else "":
+    if name not in _MODULES:
+        raise BackendError(f"backend must be one of auto, {', '.join(get_args(Backend))}, got {name!r}")
+    if reason := _unavailable(name, device):
         raise BackendError(f"backend {name!r} is not available: {reason}; 'auto' and 'reference' run on any device")
-    function: ScanFunction = module.scan
-    return function
+    _FUNCTIONS[name] = _module(name).scan
+    return name
 
 
-def _fastest(device: torch.device) -> ScanFunction:
+def _fastest(device: torch.device) -> str:
     """The kernel made for the device, or plain torch where that cannot run, and a warning if that is a surprise."""
     if device.type != "cuda":
-        return _backend("reference", device)
-    try:
-        return _backend("triton", device)
-    except BackendError as error:
-        warnings.warn(f"the scan runs in plain torch, which is slow on a GPU: {error}", stacklevel=4)
-        return _backend("reference", device)
+        return "reference"
+    if reason := _unavailable("triton", device):
+        warnings.warn(f"the scan runs in plain torch, which is slow on a GPU: {reason}", stacklevel=4)
+        return "reference"
+    return "triton"
+
+
+def _unavailable(name: str, device: torch.device) -> str:
+    """Why the backend cannot run on that device; empty where it can."""
+    module = _module(name)
+    return str(module.unavailable(device)) if hasattr(module, "unavailable") else ""
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f".{_MODULES[name]}", __package__)
 
 
 def _check_pre(pre: Tensor, cell: str) -> None:

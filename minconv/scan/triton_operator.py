@@ -1,7 +1,8 @@
 """The Triton kernels as an operator of torch: ``torch.ops.minconv.triton_scan`` and its backward pass.
 
 What lives here: allocation in the right layout, what autograd, torch.compile, torch.export and vmap need to know, and
-why the kernels cannot run where they cannot. What does not: the kernels (`minconv.scan.triton`).
+why the kernels cannot run where they cannot. What does not: the kernels (`minconv.scan.triton`) and what they are
+started with (`minconv.scan.triton_launch`).
 
     if not unavailable(pre.device):
         h, final_state = scan(pre_BTCHW, None, "gru", bias)
@@ -23,6 +24,7 @@ from torch.autograd import forward_ad
 
 from ..errors import GradientError, InputError
 from . import triton as kernels
+from . import triton_launch as launch
 
 # Below this compute capability Triton has no bfloat16.
 _CAPABILITY = (8, 0)
@@ -59,14 +61,17 @@ def unavailable(device: torch.device) -> str:
         return f"it needs a GPU of compute capability 8.0 or newer, got {capability[0]}.{capability[1]}"
     try:
         _forward(torch.zeros(1, 1, 2, 1, 1, device=device), None, None, "gru")
-    except Exception as error:  # whatever keeps Triton from building or starting a kernel, a missing C compiler above all
+    except (
+        Exception
+    ) as error:  # whatever keeps Triton from building or starting a kernel, a missing C compiler above all
         return f"Triton could not build and start a kernel ({type(error).__name__}: {error})"
     return ""
 
 
 def _refuse_tangents(*tensors: Optional) -> None:
     """Forward-mode differentiation would silently give a zero tangent."""
-    if any(tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+    unpack: Callable[[Tensor], Any] = forward_ad.unpack_dual
+    if any(tensor is not None and unpack(tensor).tangent is not None for tensor in tensors):
         raise GradientError(
             "the scan has no forward-mode derivative in backend 'triton', but an argument has a tangent; use "
             "backend='logspace', or reverse mode"
@@ -75,7 +80,7 @@ def _refuse_tangents(*tensors: Optional) -> None:
 
 def _empty_frames(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
     """New tensor [..., C, H, W], channels_last where the frames of `like` are."""
-    if kernels.channels_last(like):
+    if launch.channels_last(like):
         *outer, channels, height, width = shape
         return like.new_empty(*outer, height, width, channels, dtype=dtype).movedim(-1, -3)
     return like.new_empty(shape, dtype=dtype)
@@ -83,7 +88,7 @@ def _empty_frames(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> T
 
 def _in_layout(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor itself where its frames lie as results for `like` do, else a copy that does."""
-    if kernels.lies(tensor, kernels.channels_last(like)):
+    if launch.lies(tensor, launch.channels_last(like)):
         return tensor
     return _empty_frames(tuple(tensor.shape), like, tensor.dtype).copy_(tensor)
 
@@ -105,7 +110,7 @@ def _forward(pre: Tensor, state: Optional, bias: Optional, cell: str) -> tuple[T
         raise InputError(f"pre must have fewer than 2^31 points in a channel, got shape {tuple(pre.shape)}")
     h, final = _empty_results(pre, state, bias, cell)
     with _on_device(pre):
-        kernels.forward(
+        launch.forward(
             _in_layout(pre, pre), _optional(_in_layout, state, pre), _optional(Tensor.contiguous, bias), cell, h, final
         )
     return h, final
@@ -136,13 +141,13 @@ def _backward(
     cell: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_pre, grad_state, grad_bias = _empty_gradients(pre, state, bias, h, grad_h, grad_final, cell)
-    group = kernels.group_size(pre)
+    group = launch.group_size(pre)
     blocks, (batch, _, channels, height, width) = pre.shape[2] // h.shape[2], h.shape
     partial = None
     if bias is not None:
         partial = pre.new_empty(batch, blocks, channels * height * width // group, dtype=_real(pre))
     with _on_device(pre):
-        kernels.backward(
+        launch.backward(
             (
                 _in_layout(pre, pre),
                 _optional(_in_layout, state, pre),
@@ -155,7 +160,7 @@ def _backward(
         )
     if partial is not None:
         shape, over = (-1, channels), (0, 2)
-        if not kernels.channels_last(pre):
+        if not launch.channels_last(pre):
             shape, over = (channels, -1), (0, 3)
         grad_bias.copy_(partial.view(batch, blocks, *shape).sum(over).flatten())
     return grad_pre, grad_state, grad_bias
@@ -185,6 +190,10 @@ def _differentiate(ctx: Any, grad_h: Optional, grad_final: Optional) -> tuple[Op
     return grad_pre, None if state is None else grad_state, None if bias is None else grad_bias, None
 
 
+def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """The derivative that is refused needs nothing."""
+
+
 def _refuse_second_derivative(ctx: Any, *gradients: Optional) -> None:
     raise GradientError(
         "the scan has a first derivative only, but its gradient was differentiated again; use backend='logspace' for "
@@ -197,9 +206,7 @@ def _one_by_one(operator: Callable[..., tuple[Tensor, ...]]) -> Callable[..., An
 
     def batched(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         entries = [
-            operator(
-                *(x if dim is None else x.select(dim, entry) for x, dim in zip(arguments, in_dims, strict=True))
-            )
+            operator(*(x if dim is None else x.select(dim, entry) for x, dim in zip(arguments, in_dims, strict=True)))
             for entry in range(info.batch_size)
         ]
         results = tuple(torch.stack(parts) for parts in zip(*entries, strict=True))
@@ -209,24 +216,24 @@ def _one_by_one(operator: Callable[..., tuple[Tensor, ...]]) -> Callable[..., An
 
 
 def _register() -> torch.library.Library:
-    library = torch.library.Library("minconv", "FRAGMENT")
+    make: Callable[..., torch.library.Library] = torch.library.Library
+    library: Any = make("minconv", "FRAGMENT")
     library.define("triton_scan(Tensor pre, Tensor? state, Tensor? bias, str cell) -> (Tensor, Tensor)")
     library.define(
         "triton_scan_backward(Tensor pre, Tensor? state, Tensor? bias, Tensor h, Tensor? grad_h, Tensor? grad_final, "
         "str cell) -> (Tensor, Tensor, Tensor)"
     )
-    functions = {
+    functions: dict[str, tuple[Callable[..., Any], ...]] = {
         "triton_scan": (_forward, _empty_results, _differentiate, _save),
-        "triton_scan_backward": (_backward, _empty_gradients, _refuse_second_derivative, None),
+        "triton_scan_backward": (_backward, _empty_gradients, _refuse_second_derivative, _save_nothing),
     }
     for name, (kernel, empty, derivative, save) in functions.items():
-        library.impl(name, kernel, "CompositeExplicitAutograd")
         qualified = f"minconv::{name}"
+        library.impl(name, kernel, "CompositeExplicitAutograd")
         torch.library.register_fake(qualified, empty, lib=library)
         torch.library.register_autograd(qualified, derivative, setup_context=save, lib=library)
-        operator = getattr(torch.ops.minconv, name)
-        torch.library.register_vmap(qualified, _one_by_one(operator), lib=library)
-    return library
+        torch.library.register_vmap(qualified, _one_by_one(getattr(torch.ops.minconv, name)), lib=library)
+    return library  # type: ignore[no-any-return]
 
 
 # Kept, because the operators last as long as it does.
