@@ -90,7 +90,7 @@ def _load(backend: str, device: torch.device) -> str:
     if name in _NOT_BUILT:
         raise BackendError(f"backend {name!r} is not available: {_NOT_BUILT[name]}")
     if name not in _MODULES:
-        raise BackendError(f"backend must be one of auto, {', '.join(get_args(Backend))}, got {name!r}")
+        raise BackendError(f"backend must be one of {', '.join(get_args(Backend))}, got {name!r}")
     if reason := _unavailable(name, device):
         raise BackendError(f"backend {name!r} is not available: {reason}; 'auto' and 'reference' run on any device")
     _FUNCTIONS[name] = _module(name).scan
