@@ -42,6 +42,8 @@ _MODULES = {"triton": "triton_operator", "reference": "reference", "logspace": "
 _NOT_BUILT = {
     "cpu": "this version has no native CPU kernel; use 'auto' or 'reference'",
 }
+# What "auto" means, by the type of the device; "reference" for any other.
+_AUTO = {"cuda": "triton"}
 _FUNCTIONS: dict[str, ScanFunction] = {}  # of the backends used so far
 
 
@@ -62,8 +64,9 @@ def scan(
             float32 beside 16-bit ``pre``.
         cell: Which s; see the module.
         bias: [G·C], added to ``pre``.
-        backend: ``"reference"`` (linear loop, any device, float64-capable), ``"logspace"`` (the paper's prefix sum) or
-            ``"auto"`` (the fastest accurate one there is for the device).
+        backend: ``"triton"`` (CUDA device of compute capability 8.0 or newer), ``"reference"`` (linear loop, any
+            device, float64-capable), ``"logspace"`` (the paper's prefix sum) or ``"auto"`` (the fastest accurate one
+            there is for the device).
 
     Returns:
         h [B, T, C, H, W] in the dtype and frame layout of ``pre``; the state after the last frame [B, C, H, W], float32
@@ -72,7 +75,7 @@ def scan(
     Raises:
         InputError: An argument has the wrong type, rank, shape, dtype or device.
         BackendError: The backend does not exist or cannot run here.
-        GradientError: The gradient is differentiated again (backend ``"reference"``).
+        GradientError: The gradient is differentiated again, or forward (backend ``"triton"``).
     """
     _check_pre(pre, cell)
     _check_bias(bias, pre)
@@ -98,13 +101,12 @@ def _load(backend: str, device: torch.device) -> str:
 
 
 def _fastest(device: torch.device) -> str:
-    """The kernel made for the device, or plain torch where that cannot run, and a warning if that is a surprise."""
-    if device.type != "cuda":
+    """The backend made for the device, or plain torch and a warning where that cannot run."""
+    name = _AUTO.get(device.type, "reference")
+    if reason := _unavailable(name, device):
+        warnings.warn(f"the scan runs in plain torch, which is slow on this device: {reason}", stacklevel=4)
         return "reference"
-    if reason := _unavailable("triton", device):
-        warnings.warn(f"the scan runs in plain torch, which is slow on a GPU: {reason}", stacklevel=4)
-        return "reference"
-    return "triton"
+    return name
 
 
 def _unavailable(name: str, device: torch.device) -> str:

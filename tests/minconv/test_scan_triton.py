@@ -108,15 +108,16 @@ def check(pre, state, bias, cell, use="both", slack=1.0):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("time", [1, 2, 3, 7, 24])
+@pytest.mark.parametrize("time", [1, 2, 3, 7])
 def test_equals_float64(cell, dtype, layout, time, device):
-    check(*made(cell, (1 if time == 24 else 2, time, 3, 5, 8), dtype, layout, device=device), cell)
+    check(*made(cell, (2, time, 3, 5, 8), dtype, layout, device=device), cell)
 
 
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("time", [24, 65])
 @pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "nchw"), (torch.bfloat16, "channels_last")], ids=str)
-def test_equals_float64_after_many_frames(cell, dtype, layout, device):
-    check(*made(cell, (1, 65, 3, 5, 8), dtype, layout, device=device), cell)
+def test_equals_float64_after_many_frames(cell, time, dtype, layout, device):
+    check(*made(cell, (1, time, 3, 5, 8), dtype, layout, device=device), cell)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -173,7 +174,7 @@ def test_gradients_agree_with_finite_differences(cell, use, device):
 def test_pieces_equal_the_whole_bit_for_bit(cell, layout, dtype, device):
     pre, state, bias = made(cell, (2, 9, 3, 5, 7), dtype, layout, device=device)
     whole, final = scan(pre, state, cell=cell, bias=bias, backend="triton")
-    for cut in (1, 4, 8):
+    for cut in (1, 5):
         first, carried = scan(pre[:, :cut], state, cell=cell, bias=bias, backend="triton")
         second, last = scan(pre[:, cut:], carried, cell=cell, bias=bias, backend="triton")
         assert torch.equal(torch.cat([first, second], dim=1), whole)
