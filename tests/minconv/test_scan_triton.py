@@ -105,19 +105,28 @@ def check(pre, state, bias, cell, use="both", slack=1.0):
         assert relative(one, other) <= (2 * limit_gradient if name == "bias" else limit_gradient), name
 
 
+# All layouts with all numbers of frames where that is quick; in the interpreter one layout for each, and float32 both.
+MATRIX = [
+    (dtype, layout, time)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16)
+    for layout in LAYOUTS
+    for number, time in enumerate((1, 2, 3, 7))
+    if not INTERPRETED or (number % 2 == LAYOUTS.index(layout)) or (dtype == torch.float32 and time < 7)
+]
+
+
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("time", [1, 2, 3, 7])
+@pytest.mark.parametrize(("dtype", "layout", "time"), MATRIX, ids=str)
 def test_equals_float64(cell, dtype, layout, time, device):
     check(*made(cell, (2, time, 3, 5, 8), dtype, layout, device=device), cell)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("time", [24, 65])
-@pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "nchw"), (torch.bfloat16, "channels_last")], ids=str)
+@pytest.mark.parametrize(
+    ("time", "dtype", "layout"), [(24, torch.float32, "nchw"), (65, torch.bfloat16, "channels_last")], ids=str
+)
 def test_equals_float64_after_many_frames(cell, time, dtype, layout, device):
-    check(*made(cell, (1, time, 3, 5, 8), dtype, layout, device=device), cell)
+    check(*made(cell, (1, time, 3, 4, 8), dtype, layout, device=device), cell)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -169,10 +178,9 @@ def test_gradients_agree_with_finite_differences(cell, use, device):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "nchw"), (torch.bfloat16, "channels_last")], ids=str)
 def test_pieces_equal_the_whole_bit_for_bit(cell, layout, dtype, device):
-    pre, state, bias = made(cell, (2, 9, 3, 5, 7), dtype, layout, device=device)
+    pre, state, bias = made(cell, (1, 7, 3, 5, 7), dtype, layout, device=device)
     whole, final = scan(pre, state, cell=cell, bias=bias, backend="triton")
     for cut in (1, 5):
         first, carried = scan(pre[:, :cut], state, cell=cell, bias=bias, backend="triton")
@@ -182,12 +190,13 @@ def test_pieces_equal_the_whole_bit_for_bit(cell, layout, dtype, device):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("dtype", "layout"), [(torch.bfloat16, "nchw"), (torch.float32, "channels_last")], ids=str)
 def test_results_do_not_depend_on_the_block_bit_for_bit(cell, layout, dtype, device, monkeypatch):
-    inputs = made(cell, (2, 3, 3, 4, 8), dtype, layout, device=device)
+    inputs = made(cell, (1, 3, 3, 4, 8), dtype, layout, device=device)
     results = []
-    for block, warps in [(64, 2), (256, 4), (1024, 8)]:
+    for block, warps in (
+        [(32, 1), (1024, 8)] if INTERPRETED else [(32, 1), (64, 2), (128, 4), (256, 4), (512, 4), (1024, 8)]
+    ):
         set_block(monkeypatch, block, warps)
         h, final, gradients = run(*inputs, cell)
         results.append((h, final, *gradients))
@@ -295,8 +304,7 @@ def test_torch_accepts_the_operator(cell, layout, device):
     torch.library.opcheck(OPERATORS.triton_scan_backward, nothing, test_utils=quick)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(("layout", "dynamic"), [("nchw", False), ("channels_last", True)])
 def test_compiles_in_one_graph(layout, dynamic, device):
     def loss(pre, state, bias):
         h, final = scan(2 * pre, state, cell="gru", bias=bias, backend="triton")

@@ -35,7 +35,7 @@ def test_the_kernels_are_right_in_the_interpreter():
     options = ("--noconftest", "-p", "no:cacheprovider", "-m", "gpu", "--show-capture=no")
     result = python("-m", "pytest", *options, "tests/minconv/test_scan_triton.py", TRITON_INTERPRET="1")
     assert result.returncode == 0, result.stdout[-10000:] + result.stderr[-2000:]
-    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 150
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 140
 
 
 def test_without_a_gpu_it_says_so():
