@@ -18,14 +18,16 @@ not: the convolutions that make ``pre`` (`minconv.cells`).
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable
-from typing import Literal
+from types import ModuleType
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..errors import BackendError, InputError
-from . import cpu, logspace, reference
 
 ScanCell = Literal["gru", "lstm", "explstm"]
 Backend = Literal["auto", "triton", "cpu", "reference", "logspace"]
@@ -34,11 +36,12 @@ ScanFunction = Callable[[Tensor, Tensor | None, str, Tensor | None], tuple[Tenso
 BLOCKS: dict[str, int] = {"gru": 2, "lstm": 3, "explstm": 3}
 INITIAL_STATE = 0.5
 
-# A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`.
-_BACKENDS: dict[str, ScanFunction] = {"cpu": cpu.scan, "reference": reference.scan, "logspace": logspace.scan}
-_NOT_BUILT = {"triton": "this version has no GPU kernel; use 'auto' or 'reference', which run on any device"}
+# A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`; one that cannot run
+# everywhere also has `unavailable(device)`, which says why not, or nothing.
+_MODULES = {"triton": "triton_operator", "cpu": "cpu", "reference": "reference", "logspace": "logspace"}
 # What "auto" means, by the type of the device; "reference" for any other.
-_AUTO = {"cpu": "cpu"}
+_AUTO = {"cuda": "triton", "cpu": "cpu"}
+_FUNCTIONS: dict[str, ScanFunction] = {}  # of the backends used so far
 
 
 def scan(
@@ -58,9 +61,9 @@ def scan(
             float32 beside 16-bit ``pre``.
         cell: Which s; see the module.
         bias: [G·C], added to ``pre``.
-        backend: ``"cpu"`` (native kernel, or plain torch where it cannot be compiled), ``"reference"`` (linear loop,
-            any device, float64-capable), ``"logspace"`` (the paper's prefix sum) or ``"auto"`` (the fastest accurate
-            one there is for the device).
+        backend: ``"triton"`` (CUDA device of compute capability 8.0 or newer), ``"cpu"`` (native kernel, or plain torch
+            where it cannot be compiled), ``"reference"`` (linear loop, any device, float64-capable),
+            ``"logspace"`` (the paper's prefix sum) or ``"auto"`` (the fastest accurate one there is for the device).
 
     Returns:
         h [B, T, C, H, W] in the dtype and frame layout of ``pre``; the state after the last frame [B, C, H, W], float32
@@ -74,17 +77,41 @@ def scan(
     _check_pre(pre, cell)
     _check_bias(bias, pre)
     _check_initial_state(initial_state, pre, cell)
-    return _backend(backend, pre.device.type)(pre, initial_state, cell, bias)
+    return _FUNCTIONS[_load(backend, pre.device)](pre, initial_state, cell, bias)
 
 
-def _backend(name: str, device: str) -> ScanFunction:
-    """The function behind a backend's name."""
-    if name in _NOT_BUILT:
-        raise BackendError(f"backend {name!r} is not available: {_NOT_BUILT[name]}")
-    function = _BACKENDS.get(_AUTO.get(device, "reference") if name == "auto" else name)
-    if function is None:
-        raise BackendError(f"backend must be one of auto, {', '.join((*_NOT_BUILT, *_BACKENDS))}, got {name!r}")
-    return function
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _load(backend: str, device: torch.device) -> str:
+    """Name of the backend that computes, with its function in `_FUNCTIONS`; its module is imported on first use.
+
+    A name and not the function, because torch.compile takes it for a constant.
+    """
+    name = _fastest(device) if backend == "auto" else backend
+    if name not in _MODULES:
+        raise BackendError(f"backend must be one of {', '.join(get_args(Backend))}, got {name!r}")
+    if reason := _unavailable(name, device):
+        raise BackendError(f"backend {name!r} is not available: {reason}; 'auto' and 'reference' run on any device")
+    _FUNCTIONS[name] = _module(name).scan
+    return name
+
+
+def _fastest(device: torch.device) -> str:
+    """The backend made for the device, or plain torch and a warning where that cannot run."""
+    name = _AUTO.get(device.type, "reference")
+    if reason := _unavailable(name, device):
+        warnings.warn(f"the scan runs in plain torch, which is slow on this device: {reason}", stacklevel=4)
+        return "reference"
+    return name
+
+
+def _unavailable(name: str, device: torch.device) -> str:
+    """Why the backend cannot run on that device; empty where it can."""
+    module = _module(name)
+    return str(module.unavailable(device)) if hasattr(module, "unavailable") else ""
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f".{_MODULES[name]}", __package__)
 
 
 def _check_pre(pre: Tensor, cell: str) -> None:
