@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -30,6 +31,7 @@ from .errors import TrainingError
 OBJECT_STORE_BYTES = 256 * 2**20  # parameters and small reports only: data never travels through Ray
 FOLDER_PREFIX = "minconv-ray-"
 YOUNG_SECONDS = 60.0  # its maker may not have locked it yet
+KNOCK_SECONDS = 10.0
 MAILBOX_SECONDS = 30.0  # a mailbox that does not answer for so long is given up
 
 
@@ -84,15 +86,17 @@ def connect(address: str | None = None, token: Path | None = None, cpus: int | N
             _session(
                 address="local",
                 num_cpus=cpus if cpus is not None else len(os.sched_getaffinity(0)),
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / "r"),
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
             ),
         ):
             yield _describe(local=True)
     else:
-        with _environment(_existing_token(token)), _session(address=address):
-            yield _describe(local=False)
+        with _environment(_existing_token(token)):
+            _knock(address)
+            with _session(address=address):
+                yield _describe(local=False)
 
 
 class Mailbox:
@@ -140,8 +144,9 @@ class _Messages:
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
-    # Ray's default folder holds a "current cluster" file that would attach us to a stranger's cluster. The path is
-    # short because Ray puts Unix sockets below it, whose paths may have 107 characters.
+    # Ray's default folder holds a "current cluster" file that would attach us to a stranger's cluster. Any folder Ray is
+    # given becomes one that everyone may write to, so it lies within one that is ours alone, beside the token. The path
+    # is short because Ray puts Unix sockets below it, whose paths may have 107 characters.
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{FOLDER_PREFIX}*"):
         _remove_if_left(left)
@@ -214,6 +219,19 @@ def _forget_token() -> None:
     import ray
 
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes for an address where nothing is."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise TrainingError(f"the address of a Ray cluster has the form HOST:PORT, e.g. 10.0.0.1:6379, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise TrainingError(
+            f"there is no Ray cluster at {address} ({error}); check the address, or leave it out to train here"
+        ) from error
 
 
 @contextlib.contextmanager
