@@ -144,9 +144,9 @@ class _Messages:
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
-    # Ray's default folder holds a "current cluster" file that would attach us to a stranger's cluster. Any folder Ray is
-    # given becomes one that everyone may write to, so it lies within one that is ours alone, beside the token. The path
-    # is short because Ray puts Unix sockets below it, whose paths may have 107 characters.
+    # Ray's default folder holds a "current cluster" file that would attach us to a stranger's cluster. Any folder that
+    # Ray is given becomes one that everyone may write to, so it lies within one that is ours alone, beside the token.
+    # The path is short because Ray puts Unix sockets below it, whose paths may have 107 characters.
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{FOLDER_PREFIX}*"):
         _remove_if_left(left)
