@@ -77,7 +77,7 @@ class Console:
         for number, name in enumerate(header):
             table.add_column(name, justify="right" if number in right else "left", overflow="fold", no_wrap=number == 0)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) for cell in row))  # as text: "[kg kg-1]" is no markup
         self.out.print(table)
 
     @contextmanager

@@ -202,3 +202,10 @@ def test_a_bar_leaves_nothing_behind(terminal):
         progress(Event("ingest", 3, 4, "files", message="a.nc"))
         progress(Event("ingest", 10, 400, "MB", message="writing"))
     assert screen.getvalue().endswith("\x1b[2K")
+
+
+def test_units_in_brackets_stay_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().table("scores", ("variable", "lead"), [("q2m [kg kg-1]", "+1 h"), ("wind [m s-1]", "+6 h")])
+    out = capsys.readouterr().out
+    assert "q2m [kg kg-1]" in out
+    assert "wind [m s-1]" in out
