@@ -336,17 +336,18 @@ void forward_tile(const Shape& shape, const Tile& tile, const typename Scratch<F
   const int64_t values = shape.channels * shape.points;
   F* state = scratch[0];
   F *x[3], *biases[3];
-  for (int block = 0; block < blocks; ++block) {
+  for (int block = 0; block < 3; ++block) {
     x[block] = scratch[1 + block];
     biases[block] = scratch[4 + block];
-    spread_bias(biases[block], bias == nullptr ? nullptr : bias + block * shape.channels, shape, tile);
+    if (block < blocks)
+      spread_bias(biases[block], bias == nullptr ? nullptr : bias + block * shape.channels, shape, tile);
   }
   start_state(state, initial, tile, values);
   for (int64_t t = 0; t < shape.time; ++t) {
     const IO* frame = pre + tile.batch * shape.pre_batch + t * shape.pre_time;
     read_blocks<blocks>(x, frame, biases, shape, tile);
     if (t + 1 < shape.time) prefetch_blocks<blocks>(frame + shape.pre_time, shape, tile);
-    step<cell>(state, x[0], x[1], x[blocks - 1], tile.padded);
+    step<cell>(state, x[0], x[cell == kGru ? 2 : 1], x[blocks - 1], tile.padded);  // GRU: x1 is not read
     write(h + (tile.batch * shape.time + t) * values + tile.start, state, tile.count);
   }
   write(final_state + tile.batch * values + tile.start, state, tile.count);
@@ -451,7 +452,8 @@ void backward_tile(const Shape& shape, const Tile& tile, const typename Scratch<
     if (t > 1) prefetch(tensors.h + frame_of_h - 2 * values + tile.start, tile.count);
     if (t > 0 && tensors.grad_h != nullptr)
       prefetch(tensors.grad_h + tile.batch * shape.grad_batch + (t - 1) * shape.grad_time + tile.start, tile.count);
-    step_back<cell>(carry, x[0], x[1], x[blocks - 1], before, grad, totals[0], totals[1], totals[blocks - 1],
+    constexpr int second = cell == kGru ? 2 : 1;  // GRU: arrays that are not read
+    step_back<cell>(carry, x[0], x[second], x[blocks - 1], before, grad, totals[0], totals[second], totals[blocks - 1],
                     tile.padded);
     write_blocks<blocks>(tensors.grad_pre + frame_of_h * blocks, x, shape, tile);
   }
