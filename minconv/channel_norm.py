@@ -104,7 +104,8 @@ def _in_torch(x: Tensor, weight: Tensor, bias: Tensor, rows: int, columns: int) 
 
 
 def _empty_last(like: Tensor, height: int, width: int) -> Tensor:
-    return like.new_empty(like.shape[0], height, width, like.shape[1]).permute(0, 3, 1, 2)
+    frames = native.with_huge_pages(like.new_empty(like.shape[0], height, width, like.shape[1]))
+    return frames.permute(0, 3, 1, 2)
 
 
 def _shape(x: Tensor, rows: int, columns: int) -> _Shape:

@@ -51,17 +51,19 @@ def convolve(
 ) -> Tensor:
     """Convolution of `norm(x)` with an odd square kernel that keeps H and W."""
     width = weight.shape[-1] // 2
+    if not width:  # a matrix product, which keeps channels_last frames as they are whatever their number of channels
+        normal = x if norm is None else norm(x)
+        return F.linear(normal.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     # What is zero beyond the edge is left to the convolution, which has it for nothing.
     zeros = {"zeros": (width, width), "cylinder": (width, 0)}.get(boundary, (0, 0))
     return F.conv2d(_normalise_and_pad(x, norm, width, boundary), weight, bias, padding=zeros)
 
 
 def _normalise_and_pad(x: Tensor, norm: nn.Module | None, width: int, boundary: Boundary) -> Tensor:
-    if isinstance(norm, ChannelNorm) and width and boundary in ("periodic", "cylinder"):
+    if isinstance(norm, ChannelNorm) and boundary in ("periodic", "cylinder"):
         _check_grid(x, width, boundary)
         return norm.wrapped(x, width if boundary == "periodic" else 0, width)
-    normal = x if norm is None else norm(x)
-    return pad(normal, width, boundary) if width else normal
+    return pad(x if norm is None else norm(x), width, boundary)
 
 
 def pad(x: Tensor, width: int, boundary: Boundary) -> Tensor:

@@ -52,7 +52,11 @@ class RecurrentLayer(nn.Module):
             self.cell = _BASELINES[config.cell](*arguments)
         self.skip: nn.Module | None = None
         if config.residual:
-            self.skip = nn.Identity() if in_channels == hidden else nn.Conv2d(in_channels, hidden, 1, bias=False)
+            self.skip = (
+                nn.Identity()
+                if in_channels == hidden
+                else BoundaryConv2d(in_channels, hidden, 1, config.boundary, bias=False)
+            )
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Frames [B, T, C, H, W] -> ([B, T, hidden, H, W], state after them)."""
@@ -91,7 +95,7 @@ class Forecaster(nn.Module):
             RecurrentLayer(config, before, after, backend) for before, after in zip(widths, config.hidden, strict=False)
         )
         self.norm = make_norm(config.norm, config.hidden[-1], _inner_shape(config))
-        self.decoder = nn.Conv2d(config.hidden[-1], config.out_channels * folded, 1)
+        self.decoder = BoundaryConv2d(config.hidden[-1], config.out_channels * folded, 1, config.boundary)
         if config.tendency:
             for parameter in self.decoder.parameters():
                 nn.init.zeros_(parameter)

@@ -45,8 +45,8 @@ def test_the_native_kernel_is_used_where_there_is_a_compiler(monkeypatch):
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("amounts", [(0, 0), (1, 1), (0, 2), (2, 0), (4, 6), (3, 2)], ids=str)
-@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (1, 3, 4, 6), (2, 49, 5, 7)], ids=str)
+@pytest.mark.parametrize("amounts", [(0, 0), (1, 1), (0, 2), (4, 6), (3, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (1, 16, 4, 6), (2, 49, 5, 7), (1, 33, 4, 6)], ids=str)
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 2e-6)], ids=["f64", "f32"])
 def test_values_and_gradients_equal_those_of_torch(amounts, shape, dtype, limit, library):
     norm, x = made(shape, dtype)
