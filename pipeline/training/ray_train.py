@@ -9,10 +9,10 @@ What lives here: resources, run name, progress, the outcome. What does not: the 
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for path in folder.glob("checkpoint_*"):
         try:
             epochs[path] = int(json.loads((path / "state.json").read_text())["epoch"])
-        except (OSError, ValueError, KeyError):  # torn
+        except (OSError, ValueError, KeyError, TypeError):  # torn
             continue
     for path in sorted(epochs, key=lambda path: (epochs[path], path.name), reverse=True):
         try:
@@ -193,7 +193,8 @@ class _Listener:
             self._hear()
             if time.time() > self._give_up_at:
                 self.error = self.error or _too_late()
-                _thread.interrupt_main()  # out of Ray's waiting for workers that do not end by themselves
+                # out of Ray's waiting for workers that do not end by themselves
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
     def _hear(self) -> None:
