@@ -43,11 +43,13 @@ class Cluster:
         cpus: CPUs in all.
         gpus: GPUs in all.
         local: It is private to this process and ends with it.
+        scratch: Folder for temporary files of workers that may be killed; it ends with the cluster. None: the default.
     """
 
     cpus: int
     gpus: int
     local: bool
+    scratch: Path | None = None
 
     def require(self, workers: int, threads: int, gpu: bool) -> None:
         """Check that a worker group fits.
@@ -91,7 +93,7 @@ def connect(address: str | None = None, token: Path | None = None, cpus: int | N
                 include_dashboard=False,
             ),
         ):
-            yield _describe(local=True)
+            yield _describe(local=True, scratch=folder)
     else:
         with _environment(_existing_token(token)):
             _knock(address)
@@ -275,8 +277,8 @@ def _reason(error: BaseException) -> str:
     return lines[-1][:300] if lines else type(error).__name__
 
 
-def _describe(local: bool) -> Cluster:
+def _describe(local: bool, scratch: Path | None = None) -> Cluster:
     import ray
 
     resources = ray.cluster_resources()
-    return Cluster(cpus=int(resources.get("CPU", 0)), gpus=int(resources.get("GPU", 0)), local=local)
+    return Cluster(cpus=int(resources.get("CPU", 0)), gpus=int(resources.get("GPU", 0)), local=local, scratch=scratch)

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cluster import Cluster, Mailbox
+from ..config import TrainingConfig
 from ..errors import PipelineError, TrainingError
 from ..progress import Event, Progress, silent
 from . import checkpoints
@@ -75,10 +77,15 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
     (storage / name / RAYS_OWN_RECORD).unlink(missing_ok=True)
     deadline = time.time() + options.deadline_seconds
     mailbox = Mailbox()
-    _fit(
-        _trainer(job, name, storage, threads, mailbox, deadline),
-        _Listener(mailbox, options.epochs, progress, deadline),
-    )
+    arguments = {
+        "job": job,
+        "folder": storage / name,
+        "scratch": cluster.scratch,
+        "mailbox": mailbox,
+        "threads": threads,
+        "deadline": deadline,
+    }
+    _fit(_trainer(arguments, options, name, storage), _Listener(mailbox, options.epochs, progress, deadline))
     newest = newest_checkpoint(storage / name)
     if newest is None:
         raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
@@ -111,21 +118,14 @@ def _remove_others(newest: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _trainer(job: TrainingJob, name: str, storage: Path, threads: int, mailbox: Mailbox, deadline: float) -> Any:
+def _trainer(arguments: dict[str, Any], options: TrainingConfig, name: str, storage: Path) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    options = job.config.training
-    resources = {"CPU": threads, "GPU": 1} if options.gpu else {"CPU": threads}
+    resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
     trainer = TorchTrainer(
         _ray_worker,
-        train_loop_config={
-            "job": job,
-            "folder": storage / name,
-            "mailbox": mailbox,
-            "threads": threads,
-            "deadline": deadline,
-        },
+        train_loop_config=arguments,
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=600),
         scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=options.gpu, resources_per_worker=resources),
         run_config=RunConfig(
@@ -219,6 +219,7 @@ class _Listener:
 def _ray_worker(arguments: dict[str, Any]) -> None:
     """What runs in each worker process."""
     torch.set_num_threads(arguments["threads"])
+    tempfile.tempdir = None if arguments["scratch"] is None else str(arguments["scratch"])
     mailbox: Mailbox = arguments["mailbox"]
     try:
         run_loop(arguments["job"], _RayWorker(arguments["folder"], arguments["deadline"], mailbox))

@@ -137,7 +137,9 @@ def test_a_connection_leaves_nothing_behind(short_tmp):
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     processes, threads = children(os.getpid()), set(threading.enumerate())
     with connect(cpus=1) as ray_cluster:
-        assert ray_cluster == Cluster(cpus=1, gpus=ray_cluster.gpus, local=True)
+        assert (ray_cluster.cpus, ray_cluster.local) == (1, True)
+        assert ray_cluster.scratch.parent == short_tmp
+        (ray_cluster.scratch / "left by a killed worker").touch()
         assert signal.getsignal(signal.SIGTERM) == handler
         assert os.environ["RAY_AUTH_MODE"] == "token"
         token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
