@@ -52,6 +52,10 @@ test: install ## the tests, without slow ones and those that start Ray
 test-slow: install ## the slow tests and those that start Ray
 	$(RUN) pytest -m '(slow or cluster) and not services and not gpu'
 
+.PHONY: bench
+bench: install ## the scan and the training step against their floors on this machine's CPU → runs/bench/
+	$(BIN)/python tests/bench/cpu.py --threads 1 --case scan --case step-16-1 --out runs/bench
+
 .PHONY: lint
 lint: install ## ruff (rules and format) and mypy
 	$(RUN) ruff check
