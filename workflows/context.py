@@ -105,10 +105,12 @@ def quiet_libraries() -> None:
     """Keep other people's log lines and deprecations off the screen; ours are errors, warnings and results only."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # MLflow sets its loggers up anew when imported
+    # Not even errors: they come with a traceback, and again as the exception that we turn into a sentence. By variable,
+    # because MLflow sets its loggers up anew when imported.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down is reported, not waited for
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     for name in ("mlflow", "alembic", "ray", "asyncio"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")

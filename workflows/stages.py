@@ -6,6 +6,7 @@ What lives here: order of calls, what counts as done, where files go. What does 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from pipeline import archive, cluster, lineage
 from pipeline.config import GenerateConfig
+from pipeline.errors import RegistryError
 from pipeline.evaluation import evaluate
 from pipeline.forecast import check_target, forecast, write_forecast
 from pipeline.ingest import IngestResult, ingest
@@ -95,7 +97,8 @@ def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
 
             outcome = train(job, name, ray, report)
     except BaseException as error:
-        run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        with contextlib.suppress(RegistryError):  # what ended the training is what the user must know
+            run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     log.complete(outcome.history)
     version = _register(context, job, outcome, run)

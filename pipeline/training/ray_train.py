@@ -9,6 +9,7 @@ What lives here: resources, run name, progress, the outcome. What does not: the 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -225,6 +226,14 @@ def _ray_worker(arguments: dict[str, Any]) -> None:
         run_loop(arguments["job"], _RayWorker(arguments["folder"], arguments["deadline"], mailbox))
     except PipelineError as error:  # raised on, Ray would try again what cannot succeed
         mailbox.put({"kind": "error", "error": error}, wait=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        full = TrainingError(
+            f"the checkpoint of the training cannot be written ({os.strerror(error.errno)}); free some space, then "
+            "start the same command again to go on from the last one"
+        )
+        mailbox.put({"kind": "error", "error": full}, wait=True)
 
 
 class _RayWorker:

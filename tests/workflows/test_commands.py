@@ -25,8 +25,9 @@ from typer.testing import CliRunner
 import workflows.stages
 from pipeline import archive
 from pipeline.config import Config
-from pipeline.errors import TrainingError
+from pipeline.errors import RegistryError, TrainingError
 from pipeline.progress import Event
+from pipeline.registry import Run
 from pipeline.training import LocalWorker, TrainingOutcome, run_loop
 from workflows.cli import app
 
@@ -342,4 +343,11 @@ def test_a_training_that_fails_registers_nothing_and_can_be_repeated(another, mo
         for _ in range(2):
             assert the_sentence(invoke("train", "-c", another)) == "error: the loss is not finite after epoch 1"
             assert "no version of weather is registered" in done("models", "-c", another)
+        # a registry that fails as well does not hide what ended the training
+        patch.setattr(Run, "finish", fail_to_finish)
+        assert the_sentence(invoke("train", "-c", another)) == "error: the loss is not finite after epoch 1"
     assert "weather version 1 (champion)" in done("train", "-c", another)
+
+
+def fail_to_finish(run: Run, status: str) -> None:
+    raise RegistryError("the disk is full")

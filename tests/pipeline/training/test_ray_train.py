@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.progress import Event
 from pipeline.training import LocalWorker, TrainingJob, checkpoints, prepare, run_loop, train
-from pipeline.training.ray_train import RAYS_OWN_RECORD, _Listener, newest_checkpoint
+from pipeline.training.ray_train import RAYS_OWN_RECORD, _Listener, _ray_worker, newest_checkpoint
 
 
 def job_of(config: Config, root: Path, **training: Any) -> TrainingJob:
@@ -120,6 +121,28 @@ def test_the_first_error_of_a_worker_is_kept():
     with listener:
         pass
     assert str(listener.error) == "first"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_to_the_driver_and_not_tried_again(monkeypatch, code):
+    told: list[dict[str, Any]] = []
+    box = Box()
+    box.put = lambda message, wait: told.append({**message, "wait": wait})
+    monkeypatch.setattr("pipeline.training.ray_train._RayWorker", lambda *arguments: None)
+    arguments = {"job": None, "folder": None, "scratch": None, "mailbox": box, "threads": 1, "deadline": 0.0}
+
+    def fail(job, worker):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("pipeline.training.ray_train.run_loop", fail)
+    _ray_worker(arguments)
+    (message,) = told
+    assert message["wait"]
+    assert isinstance(message["error"], TrainingError)
+    assert f"cannot be written ({os.strerror(code)}); free some space" in str(message["error"])
+    code = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        _ray_worker(arguments)
 
 
 def test_too_few_resources_are_said_before_anything_starts(sample_config, tmp_path):
