@@ -1,6 +1,8 @@
 """Ray: start or join a cluster, know its resources, hear from its workers. `training` is the other room that knows Ray.
 
 Token authentication is always on: Ray listens beyond loopback whatever it is told, and who may submit to it owns it.
+When this process is killed (SIGKILL), the processes of a private Ray end by themselves within about a minute, and its
+temporary folder is removed by the next connection.
 
     with connect() as cluster:                       # a private one on this machine
         ...
