@@ -18,7 +18,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-import workflows.cli
+import workflows.invocation
 from pipeline import archive
 from pipeline.config import Config
 from workflows.cli import app
@@ -252,7 +252,7 @@ def test_a_folder_that_is_a_file(tmp_path):
 # whatever ends a command
 
 
-@pytest.mark.parametrize("code", sorted(workflows.cli._ABOUT_FILES))
+@pytest.mark.parametrize("code", sorted(workflows.invocation._ABOUT_FILES))
 def test_an_error_of_the_operating_system_is_a_sentence_with_the_next_step(code, fresh, monkeypatch):
     def fail(*arguments):
         raise OSError(code, os.strerror(code), "/some/place")
