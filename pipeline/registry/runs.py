@@ -1,0 +1,95 @@
+"""The MLflow run of a training: numbers, files and tags go there while it lasts.
+
+What lives here: an open run, and the epochs of a training that MLflow may miss for a while. What does not: finding or
+making a run (`registry`).
+
+    run = registry.run("demo-1f0c…", parameters={"model.cell": "minconvgru"})
+    run.log_metrics({"test/rmse/t2m/06h": 0.8})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RegistryError
+from .connection import reachable
+
+_METRICS_PER_CALL = 1000
+
+
+class Run:
+    """One MLflow run, open for logging."""
+
+    def __init__(self, client: Any, run_id: str, tracking_uri: str) -> None:
+        self._client, self.run_id, self._tracking_uri = client, run_id, tracking_uri
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Numbers under readable names, e.g. ``test/rmse/t2m/06h``; ones that are not finite are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, float(value), now, step) for key, value in values.items() if math.isfinite(value)]
+        with reachable(self._tracking_uri):
+            for first in range(0, len(metrics), _METRICS_PER_CALL):
+                self._client.log_batch(self.run_id, metrics=metrics[first : first + _METRICS_PER_CALL])
+
+    def log_input(self, name: str, snapshot_id: str, source: Mapping[str, Any], context: str) -> None:
+        """The dataset of the run: a version of an Archive."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=name, digest=snapshot_id, source_type="icechunk", source=json.dumps(dict(source), default=str)
+        )
+        with reachable(self._tracking_uri):
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """A file, e.g. a figure."""
+        with reachable(self._tracking_uri):
+            self._client.log_artifact(self.run_id, str(path), folder or None)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags of the run."""
+        with reachable(self._tracking_uri):
+            for key, value in tags.items():
+                self._client.set_tag(self.run_id, key, value)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        with reachable(self._tracking_uri):
+            self._client.set_terminated(self.run_id, status)
+
+
+class EpochLog:
+    """Sends a training's records to its run as they come; what MLflow did not take is sent at the end."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._sent: set[int] = set()
+
+    def add(self, record: Mapping[str, float]) -> None:
+        """Log the record of one epoch; an MLflow that is down does not stop the training."""
+        with contextlib.suppress(RegistryError):
+            self._send(record)
+
+    def complete(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Log the epochs that are still missing.
+
+        Raises:
+            RegistryError: MLflow is down; the training's checkpoint has the history.
+        """
+        for record in history:
+            if int(record["epoch"]) not in self._sent:
+                self._send(record)
+
+    def _send(self, record: Mapping[str, Any]) -> None:
+        epoch = int(record["epoch"])
+        values = {f"training/{key}": float(value) for key, value in record.items() if key != "epoch"}
+        self._run.log_metrics(values, step=epoch)
+        self._sent.add(epoch)

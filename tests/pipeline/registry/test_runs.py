@@ -1,0 +1,92 @@
+"""Runs in MLflow: what they keep, and what a kill or a server that is down leaves."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from pipeline.errors import RegistryError
+from pipeline.registry import EpochLog
+
+
+def test_a_run_of_the_same_name_is_gone_on_with(registry):
+    first = registry.run("demo-1", {"training.epochs": 2})
+    first.log_metrics({"a": 1.0})
+    first.finish("KILLED")
+    again = registry.run("demo-1", {"training.epochs": 3})
+    assert again.run_id == first.run_id
+    known = registry._client.get_run(first.run_id)
+    assert known.info.status == "RUNNING"
+    assert known.data.params == {"training.epochs": "2"}
+    assert known.data.metrics == {"a": 1.0}
+    assert registry.run("demo-2", {}).run_id != first.run_id
+    again.finish()
+    assert registry._client.get_run(first.run_id).info.status == "FINISHED"
+
+
+def test_a_run_killed_before_its_parameters_gets_them_later(registry, monkeypatch):
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry._client, "log_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            registry.run("demo", {"seed": 0})
+    run = registry.run("demo", {f"parameter.{number}": number for number in range(250)})
+    assert len(registry._client.get_run(run.run_id).data.params) == 250
+
+
+def test_metrics_that_are_not_finite_are_left_out(registry):
+    run = registry.run("demo", {})
+    run.log_metrics({"test/rmse/t2m/06h": 0.5, "nan": math.nan, "inf": math.inf, "-inf": -math.inf})
+    run.log_metrics({f"many/{number}": number for number in range(2500)}, step=3)
+    metrics = registry._client.get_run(run.run_id).data.metrics
+    assert metrics.pop("test/rmse/t2m/06h") == 0.5
+    assert metrics == {f"many/{number}": number for number in range(2500)}
+    assert registry._client.get_metric_history(run.run_id, "many/7")[0].step == 3
+
+
+def test_a_run_keeps_its_input_files_and_tags(registry, tmp_path):
+    run = registry.run("demo", {})
+    run.log_input("demo", "SNAPSHOT", {"archive": tmp_path, "snapshot_id": "SNAPSHOT"}, "training")
+    (tmp_path / "figure.png").write_bytes(b"png")
+    run.log_file(tmp_path / "figure.png", "figures")
+    run.set_tags({"snapshot_id": "SNAPSHOT"})
+    known = registry._client.get_run(run.run_id)
+    (used,) = known.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("demo", "SNAPSHOT")
+    assert json.loads(used.dataset.source) == {"archive": str(tmp_path), "snapshot_id": "SNAPSHOT"}
+    assert [tag.value for tag in used.tags] == ["training"]
+    assert known.data.tags["snapshot_id"] == "SNAPSHOT"
+    assert [entry.path for entry in registry._client.list_artifacts(run.run_id, "figures")] == ["figures/figure.png"]
+    opened = registry.open_run(run.run_id)
+    opened.log_metrics({"a": 1})
+    assert registry._client.get_run(run.run_id).data.metrics == {"a": 1.0}
+
+
+def test_training_goes_on_while_mlflow_is_down_and_every_epoch_arrives_once(registry, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    run = registry.run("demo", {})
+    log = EpochLog(run)
+    records = [{"epoch": epoch, "train_loss": 1 / epoch, "learning_rate": 0.1} for epoch in (1, 2, 3, 4)]
+    log.add(records[0])
+    failures = iter((MlflowException("503"), ConnectionError("refused"), OSError(28, "No space left on device")))
+
+    def down(*arguments, **options):
+        raise next(failures)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry._client, "log_batch", down)
+        log.add(records[1])
+        log.add(records[2])
+        with pytest.raises(RegistryError, match="No space left on device"):
+            log.complete(records)
+    log.add(records[3])
+    log.complete(records)
+    log.complete(records)
+    history = registry._client.get_metric_history(run.run_id, "training/train_loss")
+    assert sorted((entry.step, entry.value) for entry in history) == [(r["epoch"], r["train_loss"]) for r in records]
+    assert "training/epoch" not in registry._client.get_run(run.run_id).data.metrics
