@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -82,6 +82,11 @@ class Climatology:
         left = self.fields[lower % YEAR_BINS * self.day_parts + parts]
         right = self.fields[(lower + 1) % YEAR_BINS * self.day_parts + parts]
         return np.asarray(left + weight * (right - left), dtype=np.float32)
+
+    def only(self, variable: str) -> Climatology:
+        """That of one of its variables."""
+        channel = self.variables.index(variable)
+        return replace(self, variables=(variable,), fields=self.fields[:, channel : channel + 1])
 
     def save(self, path: Path) -> None:
         """Write one compressed ``.npz`` file, all or nothing."""

@@ -60,7 +60,9 @@ class LeadTimes:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """For people: ``+6 h``."""
+        """For people: ``+6 h``, ``+1 month``."""
+        if self.symbol == "mo":
+            return tuple(f"+{value:g} month{'s' if value > 1 else ''}" for value in self.values)
         return tuple(f"+{value:.12g} {self.symbol}" for value in self.values)
 
 

@@ -27,15 +27,16 @@ from .lead_time import LeadTimes, milestones
 
 Reference = Literal["persistence", "climatology"]
 SOURCES = ("model", "persistence", "climatology")
-SCORES = ("rmse", "mae", "bias")
+SCORES = ("rmse", "mae", "bias", "acc")
 REFERENCES: tuple[Reference, Reference] = ("persistence", "climatology")
 
-_FORMAT = 1
+_FORMAT = 2
+_WITHOUT = {1: ("acc",)}  # older formats that are still read, and the scores they lack
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One line of a score table: one variable at one lead time; RMSE, MAE and bias in `units`."""
+    """One line of a score table: one variable at one lead time; RMSE, MAE and bias in `units`, ACC from -1 to 1."""
 
     variable: str
     units: str
@@ -47,6 +48,7 @@ class ScoreRow:
     skill_climatology: float
     mae: float
     bias: float
+    acc: float
 
     @property
     def better(self) -> bool:
@@ -59,9 +61,9 @@ class Scorecard:
     """Scores of one model on the test cases.
 
     Attributes:
-        scores: Float64 `rmse`, `mae`, `bias` (source, variable, lead_time), the area-weighted `mse` of every case
-            (case, source, variable, lead_time), and `excluded` (variable, lead_time), the number of unmasked values
-            left out because the truth or a baseline had none. Coordinates: `source` (model, persistence,
+        scores: Float64 `rmse`, `mae`, `bias`, `acc` (source, variable, lead_time), the area-weighted `mse` of every
+            case (case, source, variable, lead_time), and `excluded` (variable, lead_time), the number of unmasked
+            values left out because the truth or a baseline had none. Coordinates: `source` (model, persistence,
             climatology), `variable` with `units` and `long_name`, `lead_time` as timedelta64, `case` as text.
             Attributes name the model, the snapshot_id and the climatology.
     """
@@ -134,6 +136,7 @@ class Scorecard:
             skill_climatology=float(skills["climatology"][number, lead]),
             mae=float(here["mae"].sel(source="model")),
             bias=float(here["bias"].sel(source="model")),
+            acc=float(here["acc"].sel(source="model")),
         )
 
     def to_json(self) -> str:
@@ -160,9 +163,10 @@ class Scorecard:
         """
         try:
             tree = json.loads(text)
-            if tree["format"] != _FORMAT:
+            if tree["format"] != _FORMAT and tree["format"] not in _WITHOUT:
                 raise ValueError(f"format {_FORMAT} was expected, got {tree['format']}")
-            values = {name: np.array(tree[name], dtype=np.float64) for name in SCORES}  # null becomes NaN
+            known = [name for name in SCORES if name not in _WITHOUT.get(tree["format"], ())]
+            values = {name: np.array(tree[name], dtype=np.float64) for name in known}  # null becomes NaN
             shape = tuple(len(tree[name]) for name in ("case", "source", "variable", "lead_time_ns"))
             packed = zlib.decompress(base64.b64decode(tree["mse"], validate=True))
             mse = np.frombuffer(packed, dtype="<f8").reshape(shape).astype(np.float64)
@@ -170,6 +174,7 @@ class Scorecard:
                 rmse=values["rmse"],
                 mae=values["mae"],
                 bias=values["bias"],
+                acc=values.get("acc"),
                 mse=mse,
                 excluded=np.array(tree["excluded"], dtype=np.int64),
                 variables=tree["variable"],
@@ -189,6 +194,7 @@ def make_scorecard(
     rmse: NDArray[np.float64],
     mae: NDArray[np.float64],
     bias: NDArray[np.float64],
+    acc: NDArray[np.float64] | None = None,
     mse: NDArray[np.float64],
     excluded: NDArray[np.int64],
     variables: list[str],
@@ -198,7 +204,7 @@ def make_scorecard(
     cases: list[str],
     attrs: Mapping[str, str],
 ) -> Scorecard:
-    """Put arrays and their names together; shapes as in `Scorecard.scores`."""
+    """Put arrays and their names together; shapes as in `Scorecard.scores`. Without `acc` it is not a number."""
     by_source = ("source", "variable", "lead_time")
     return Scorecard(
         xr.Dataset(
@@ -206,6 +212,7 @@ def make_scorecard(
                 "rmse": (by_source, rmse),
                 "mae": (by_source, mae),
                 "bias": (by_source, bias),
+                "acc": (by_source, np.full_like(rmse, np.nan) if acc is None else acc),
                 "mse": (("case", *by_source), mse),
                 "excluded": (by_source[1:], excluded),
             },

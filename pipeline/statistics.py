@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from .climatology import Climatology
 from .errors import ArchiveError
 from .progress import Event, Progress, silent
 from .splits import Span, Split
@@ -155,6 +156,7 @@ def compute_statistics(
     progress: Progress = silent,
     *,
     snapshot_id: str = "",
+    climatology: Climatology | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Statistics:
     """Moments of every variable over the training split, read block by block; masked and missing values do not count.
@@ -165,6 +167,7 @@ def compute_statistics(
         train: The training split; nothing outside of it is read.
         progress: Told after every block.
         snapshot_id: Recorded in the result.
+        climatology: Take the moments of the departures from it, for the variables it has; None: of the fields.
         block_bytes: Bound on the bytes (as float32) read at once, exceeded only where one chunk in time is larger.
 
     Raises:
@@ -178,7 +181,7 @@ def compute_statistics(
     states, tendencies, done = [], [], 0
     for name in variables:
         state, tendency = Moments.empty(1), Moments.empty(1)
-        for values, differences in _read(dataset[name], train, block_bytes):
+        for values, differences in _read(dataset[name], train, block_bytes, climatology):
             state = state.merge(Moments.of(values, valid))
             tendency = tendency.merge(Moments.of(differences, valid))
             done += values.shape[0] * values.shape[1]
@@ -193,9 +196,12 @@ def compute_statistics(
     return Statistics(tuple(variables), _stack(states), _stack(tendencies), snapshot_id)
 
 
-def _read(array: xr.DataArray, train: Split, block_bytes: int) -> Iterator[tuple[NDArray[Any], Floats]]:
+def _read(
+    array: xr.DataArray, train: Split, block_bytes: int, climatology: Climatology | None
+) -> Iterator[tuple[NDArray[Any], Floats]]:
     """Blocks of values [N, t, H, W] and of all differences that end in them, [N, t or t - 1, H, W]."""
     sampled = "sample" in array.dims
+    normal = climatology.only(str(array.name)) if climatology and array.name in climatology.variables else None
     size, frames_per_block = _block_shape(array, train, block_bytes)
     for first in range(*train.samples, size):
         samples = slice(first, min(first + size, train.samples.stop))
@@ -204,6 +210,8 @@ def _read(array: xr.DataArray, train: Split, block_bytes: int) -> Iterator[tuple
             part = array.isel(time=frames.slice)
             part = part.isel(sample=samples) if sampled else part
             values = part.values if sampled else part.values[None]
+            if normal is not None:
+                values = values - normal.at(part["time"].values)[:, 0]
             # The last frame of the block before gives the difference across the border.
             joined = values if last is None else np.concatenate([last, values], axis=1)
             yield values, np.diff(joined.astype(np.float64), axis=1)

@@ -8,9 +8,13 @@ climatology (`climatology`), and reading the result (`scorecard`, whose names ar
     scorer.result().metrics()
 
 With e = forecast - truth at one point and <.> the area-weighted mean over the scored points of one case: MSE = <e^2>,
-MAE = <|e|>, bias = <e>; over cases RMSE = sqrt(mean of MSE), and MAE and bias are plain means. Points outside the mask
-are never scored. At the rest all three sources are scored on the same points: those where the truth and both baselines
-have values; the others are counted as `excluded`.
+MAE = <|e|>, bias = <e>; over cases RMSE = sqrt(mean of MSE), and MAE and bias are plain means. With the anomalies f
+and t of forecast and truth from the climatology, the anomaly correlation coefficient of one case is ACC = <f t> /
+sqrt(<f^2> <t^2>), not centred, and over cases their mean (Rasp et al. 2024, doi 10.1029/2023MS004019); the climatology
+has none.
+
+Points outside the mask are never scored. At the rest all three sources are scored on the same points: those where the
+truth and both baselines have values; the others are counted as `excluded`.
 """
 
 from __future__ import annotations
@@ -137,11 +141,12 @@ class Scorer:
         with_value = np.isfinite(errors)
         cases = with_value.sum(axis=0)
         means = np.where(with_value, errors, 0.0).sum(axis=0) / np.where(cases > 0, cases, np.nan)
-        mse, mae, bias = np.swapaxes(means, -1, -2)
+        mse, mae, bias, acc = np.swapaxes(means, -1, -2)
         return make_scorecard(
             rmse=np.sqrt(mse),
             mae=mae,
             bias=bias,
+            acc=acc,
             mse=np.swapaxes(errors[:, 0], -1, -2),
             excluded=self._excluded.T.copy(),
             variables=self._variables,
@@ -179,10 +184,24 @@ class Scorer:
         weights = np.where(usable, self._weights, 0.0)
         total = weights.sum(axis=-1)
         norm = np.where(total > 0, total, np.nan)
-        scores = np.empty((3, len(SOURCES), *usable.shape[:2]))
+        scores = np.empty((4, len(SOURCES), *usable.shape[:2]))
+        true_anomaly = np.where(usable, truth - climatology, 0.0)
         for number, forecast in enumerate((prediction, persistence, climatology)):
             error = np.where(usable, forecast - truth, 0.0)
             for row, values in enumerate((error**2, np.abs(error), error)):
                 scores[row, number] = (weights * values).sum(axis=-1) / norm
+            scores[3, number] = _correlation(np.where(usable, forecast - climatology, 0.0), true_anomaly, weights)
         self._errors.append(scores)
         self._excluded += (~usable).sum(axis=-1)
+
+
+def _correlation(
+    first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weighted correlation about zero over the last axis; NaN where one of the two is zero throughout."""
+    product, first_power, second_power = (
+        (weights * values).sum(axis=-1) for values in (first * second, first**2, second**2)
+    )
+    spread = np.sqrt(first_power) * np.sqrt(second_power)
+    correlation: NDArray[np.float64] = product / np.where(spread > 0, spread, np.nan)
+    return correlation

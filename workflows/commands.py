@@ -141,7 +141,7 @@ def _model_row(version: ModelVersion, variable: str) -> tuple[str, ...]:
 
 def show_scores(console: Console, scorecard: Scorecard) -> None:
     """RMSE of the model and both baselines at a few lead times."""
-    header = ("variable", "lead", "model", "persistence", "climatology", "skill vs pers.", "skill vs clim.")
+    header = ("variable", "lead", "model", "persistence", "climatology", "skill vs pers.", "skill vs clim.", "ACC")
     rows = [
         (
             f"{row.variable} [{row.units}]",
@@ -151,7 +151,8 @@ def show_scores(console: Console, scorecard: Scorecard) -> None:
             f"{row.climatology:.4g}",
             f"{row.skill_persistence:+.2f}",
             f"{row.skill_climatology:+.2f}",
+            f"{row.acc:.2f}",
         )
         for row in scorecard.table()
     ]
-    console.table(f"RMSE on {scorecard.cases} test cases", header, rows, right=(2, 3, 4, 5, 6))
+    console.table(f"RMSE on {scorecard.cases} test cases", header, rows, right=(2, 3, 4, 5, 6, 7))

@@ -8,7 +8,7 @@ scores (`verification`) and sending figures anywhere (`registry`).
 """
 
 from .content import gather
-from .curves import error_curves, skill_chart, training_curves
+from .curves import correlation_curves, error_curves, skill_chart, training_curves
 from .maps import field_maps
 from .page import ReportContent, WrittenReport, write_report
 from .style import png
@@ -17,6 +17,7 @@ from .summary import in_words
 __all__ = [
     "ReportContent",
     "WrittenReport",
+    "correlation_curves",
     "error_curves",
     "field_maps",
     "gather",

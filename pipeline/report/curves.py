@@ -6,16 +6,17 @@ figure = error_curves(scorecard)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ..lead_time import LeadTimes, milestones
-from ..scorecard import REFERENCES, Scorecard
+from ..scorecard import REFERENCES, SOURCES, Scorecard
 from .style import FAINT, INK, dress, dress_bar
 from .unit import Unit
 
@@ -29,32 +30,50 @@ _SKILL = "RdBu"
 
 def error_curves(scorecard: Scorecard) -> Figure:
     """RMSE against lead time for each variable, with both baselines."""
-    scores, leads = scorecard.scores, scorecard.leads
-    count = len(scorecard.variables)
-    columns = min(3, count)
-    rows = -(-count // columns)
-    figure = Figure(
-        figsize=(11.5 if columns > 1 else 7.5, 2.75 * rows + 0.6 if columns > 1 else 3.8), facecolor="white"
-    )
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for number, ax in enumerate(axes.flat):
-        if number >= count:
-            ax.set_axis_off()
-            continue
-        rmse = scores["rmse"].isel(variable=number)
-        unit = Unit.of(rmse.values, str(rmse["units"].item()))
-        for source, style in _LINES.items():
-            values = unit.scaled(rmse.sel(source=source).values)
+    return _curves(scorecard, "rmse", SOURCES)
+
+
+def correlation_curves(scorecard: Scorecard) -> Figure:
+    """Anomaly correlation against lead time for each variable, with persistence; the climatology has none."""
+    return _curves(scorecard, "acc", ("model", "persistence"))
+
+
+def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequence[str]) -> Figure:
+    """One score against lead time: a panel for each variable, a line for each source."""
+    leads = scorecard.leads
+    figure, axes = _panels(len(scorecard.variables))
+    for number, ax in enumerate(axes):
+        table = scorecard.scores[score].isel(variable=number).sel(source=list(sources))
+        unit = Unit.of(table.values, str(table["units"].item())) if score == "rmse" else Unit.of(table.values, "1")
+        for source in sources:
+            values = unit.scaled(table.sel(source=source).values)
             marker = "o" if len(leads.values) < 4 else None
-            ax.plot(leads.values, values, label=source, marker=marker, markersize=4, clip_on=False, **style)
-        ax.set_ylim(bottom=0)
+            ax.plot(leads.values, values, label=source, marker=marker, markersize=4, clip_on=False, **_LINES[source])
+        if score == "acc":
+            ax.axhline(0.0, color=FAINT, linewidth=0.8)
+            ax.set_ylim(min(0.0, float(np.nanmin(table.values, initial=0.0))), 1.0)
+        else:
+            ax.set_ylim(bottom=0)
         ax.set_xlim(0, leads.values[-1])
-        dress(ax, str(scores["long_name"].values[number]), f"lead time ({leads.name})", f"RMSE{unit.label}")
+        label = f"RMSE{unit.label}" if score == "rmse" else "anomaly correlation"
+        dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", label)
         ax.xaxis.set_major_locator(_lead_locator(leads))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
     return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most three in a row."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    size = (11.5, 2.75 * rows + 0.6) if columns > 1 else (7.5, 3.8)
+    figure = Figure(figsize=size, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes[:count]
 
 
 def skill_chart(scorecard: Scorecard) -> Figure:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from ..lead_time import LeadTimes, milestones
@@ -144,20 +144,26 @@ def _map_ticks(ax: Axes, array: xr.DataArray, *, left: bool, bottom: bool) -> No
         ax.set_yticks([])
         return
     for axis, letters in ((ax.xaxis, "EW"), (ax.yaxis, "NS")):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 3, 5, 6, 10], integer=True))
+        reach = abs(float(np.subtract(*axis.get_view_interval())))
+        axis.set_major_locator(MultipleLocator(60) if reach > 120 else MaxNLocator(4, steps=[1, 2, 3, 5, 6, 10]))
         axis.set_major_formatter(partial(_degrees, letters))
 
 
 def _degrees(letters: str, value: float, _position: int | None = None) -> str:
-    return f"{abs(value):g}°{letters[0] if value > 0 else letters[1] if value < 0 else ''}"
+    """``30°W``, also where longitudes go on beyond the date line."""
+    near = (value + 180.0) % 360.0 - 180.0 if letters == "EW" and abs(value) != 180.0 else value
+    return f"{abs(near):g}°{letters[0] if near > 0 else letters[1] if near < 0 else ''}"
 
 
 def _map_title(array: xr.DataArray, lead: int) -> str:
     """The lead time and, where it is a date, the valid time."""
-    title = LeadTimes.of(array["lead_time"].values).labels[lead]
+    leads = LeadTimes.of(array["lead_time"].values)
+    title = leads.labels[lead]
     valid = np.asarray(array.coords["valid_time"].values).reshape(-1) if "valid_time" in array.coords else np.array([])
     if not np.issubdtype(valid.dtype, np.datetime64):
         return title
+    if leads.name == "months":
+        return f"{title}\n{np.datetime_as_string(valid[lead], unit='M')}"
     day, _, hour = str(np.datetime_as_string(valid[lead], unit="m")).partition("T")
     return f"{title}\n{day} {hour} UTC"
 

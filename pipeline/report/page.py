@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..grid import GridSpec
 from ..scorecard import Scorecard
 from ..verification import long_name
-from .curves import error_curves, skill_chart, training_curves
+from .curves import correlation_curves, error_curves, skill_chart, training_curves
 from .maps import field_maps
 from .style import png
 from .summary import in_words
@@ -67,7 +67,7 @@ class ReportContent:
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """Where a report lies: the page, and its figures by name (``maps_t2m``, ``error``, ``skill``, ``training``)."""
+    """Where a report lies: the page, and its figures by name (``maps_t2m``, ``error``, ``acc``, ``skill``, …)."""
 
     page: Path
     figures: dict[str, Path]
@@ -137,6 +137,9 @@ def _figures(content: ReportContent) -> list[tuple[str, str, str, Figure]]:
     names = ", ".join(content.scorecard.scores["long_name"].values.tolist())
     alt = f"RMSE against lead time of model, persistence and climatology: {names}. The numbers are in the score table."
     found.append(("error", "Error against lead time", alt, error_curves(content.scorecard)))
+    if np.isfinite(content.scorecard.scores["acc"]).any():
+        alt = f"Anomaly correlation against lead time of model and persistence: {names}"
+        found.append(("acc", "Anomaly correlation", alt, correlation_curves(content.scorecard)))
     alt = "Skill of the model in per cent by variable and lead time, against persistence and against climatology"
     found.append(("skill", "Skill", alt, skill_chart(content.scorecard)))
     if content.history:
@@ -172,6 +175,7 @@ def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
                 "lead_time": row.lead_time,
                 "errors": [(_number(error, unit, decimals), error == min(errors)) for error in errors],
                 "skills": [(_percent(skill), skill > 0) for skill in (row.skill_persistence, row.skill_climatology)],
+                "acc": f"{row.acc:.2f}".replace("-", "−") if math.isfinite(row.acc) else "–",
                 "mae": _number(row.mae, unit, decimals),
                 "bias": _number(row.bias, unit, decimals, sign="+"),
             }
@@ -209,7 +213,7 @@ def _duration(seconds: float) -> str:
 
 def _around_dates(text: str) -> list[str]:
     """The text cut so that every second part is a date or a lead time, which the page keeps on one line."""
-    return re.split(r"(\d{4}-\d\d-\d\d|\+[\d.]+ (?:h|d|s|min|mo)\b)", str(text))
+    return re.split(r"(\d{4}-\d\d-\d\d|\+[\d.]+ (?:h|d|s|min|months?)\b)", str(text))
 
 
 def _file_name(name: str) -> str:

@@ -32,7 +32,7 @@ class TrainingJob:
         snapshot_id: The version of the Archive to train on.
         grid: Its grid.
         splits: Its splits.
-        statistics: Moments of its training split.
+        statistics: Moments of its training split, of anomalies where the model predicts those.
         climatology: What anomalies are departures from; None: the model predicts the fields themselves.
     """
 
@@ -45,9 +45,8 @@ class TrainingJob:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each variable as the model sees it: that of an anomaly is zero."""
-        means = [0.0] * len(self.config.variables) if self.climatology else self.statistics.state.mean
-        return tuple(float(mean) for mean in means)
+        """Mean of each variable as the model sees it."""
+        return tuple(float(mean) for mean in self.statistics.state.mean)
 
 
 def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> TrainingJob:
@@ -72,14 +71,13 @@ def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> Tr
             )
         splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
         variables = tuple(config.variables)
-        return TrainingJob(
-            config,
-            snapshot_id,
-            grid,
-            splits,
-            compute_statistics(dataset, variables, splits.train, progress, snapshot_id=snapshot_id),
-            fit_climatology(dataset, variables, splits.train, progress=progress) if config.model.anomaly else None,
+        climatology = (
+            fit_climatology(dataset, variables, splits.train, progress=progress) if config.model.anomaly else None
         )
+        statistics = compute_statistics(
+            dataset, variables, splits.train, progress, snapshot_id=snapshot_id, climatology=climatology
+        )
+        return TrainingJob(config, snapshot_id, grid, splits, statistics, climatology)
 
 
 def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:

@@ -19,6 +19,7 @@ def card(rmse, variables=("t2m", "q"), lead_times=LEADS, cases=2, mse=None, **ch
         "rmse": values,
         "mae": 0.8 * values,
         "bias": -0.1 * values,
+        "acc": np.full(values.shape, 0.5),
         "mse": np.repeat(values[None] ** 2, cases, axis=0) if mse is None else mse,
         "excluded": np.arange(values[0].size).reshape(values[0].shape),
         "variables": list(variables),
@@ -65,7 +66,8 @@ def test_metrics():
     assert metrics["test/bias/t2m/24h"] == pytest.approx(-0.3)
     assert metrics["test/skill_persistence/q/06h"] == pytest.approx(0.5)
     assert metrics["test/skill_climatology/t2m/24h"] == pytest.approx(-0.5)
-    assert len(metrics) == 2 * 7 * 25
+    assert metrics["test/acc/t2m/06h"] == pytest.approx(0.5)
+    assert len(metrics) == 2 * 8 * 25
 
 
 def test_metric_names_are_ones_that_mlflow_takes():
@@ -80,7 +82,7 @@ def test_table():
     assert len(rows) == 10
     first, last = rows[0], rows[4]
     assert (first.units, first.rmse, first.persistence, first.climatology) == ("K", 0.5, 1.0, 2.0)
-    assert (first.skill_persistence, first.skill_climatology) == (0.5, 0.75)
+    assert (first.skill_persistence, first.skill_climatology, first.acc) == (0.5, 0.75, 0.5)
     assert first.better
     assert not last.better
     assert len(plain().table(leads=2)) == 4
@@ -105,6 +107,15 @@ def test_json_loses_nothing(values):
     assert after.to_json() == text
 
 
+def test_a_scorecard_from_before_the_anomaly_correlation_opens_without_it():
+    tree = json.loads(plain().to_json())
+    del tree["acc"]
+    old = Scorecard.from_json(json.dumps(tree | {"format": 1}))
+    assert old.scores["acc"].isnull().all()
+    assert old.scores.drop_vars("acc").identical(plain().scores.drop_vars("acc"))
+    assert not any("/acc/" in name for name in old.metrics())
+
+
 def test_json_is_strict_and_readable():
     tree = json.loads(plain().to_json(), parse_constant=pytest.fail)
     assert tree["source"] == list(SOURCES)
@@ -116,7 +127,7 @@ def test_json_is_strict_and_readable():
     [
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: text.replace('"format": 1', '"format": 99'),
+        lambda text: text.replace('"format": 2', '"format": 99'),
         lambda text: text.replace('"case 1"', '"case 1", "case 2"'),
         lambda text: text.replace('"mse": "', '"mse": "AAAA'),
         lambda text: text.replace('"excluded"', '"included"'),

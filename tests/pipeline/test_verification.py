@@ -63,6 +63,41 @@ def test_agrees_with_an_independent_library(seed):
             )
 
 
+def test_anomaly_correlation_agrees_with_an_independent_library():
+    """With each anomaly beside its negative both means are zero, and the centred correlation is the one about zero."""
+    arrays = made()
+    arrays[0][..., 3, 4] = np.nan
+    mask = MASK.copy()
+    mask[3, 4] = False
+    scorer = Scorer(VARIABLES, LEAD_TIMES, np.ones(SHAPE), mask)
+    scorer.add(*arrays)
+    card = scorer.result().scores
+    truth, climatology = (labelled(arrays[number]) for number in (1, 3))
+    for source, forecast in (("model", arrays[0]), ("persistence", arrays[2])):
+        anomalies = [(field - climatology).where(mask) for field in (labelled(forecast), truth)]
+        both = [xr.concat([anomaly, -anomaly], dim="sign") for anomaly in anomalies]
+        expected = scores.continuous.correlation.pearsonr(*both, preserve_dims=["case", "variable", "lead_time"])
+        np.testing.assert_allclose(
+            card["acc"].sel(source=source), expected.mean("case").transpose("variable", "lead_time"), rtol=1e-6
+        )
+    assert card["acc"].sel(source="climatology").isnull().all()
+
+
+def test_anomaly_correlation_weighs_points_by_area():
+    truth, model = np.array([1.0, 2.0]).reshape(1, 1, 1, 2, 1), np.array([3.0, -1.0]).reshape(1, 1, 1, 2, 1)
+    scorer = Scorer(["t"], LEAD_TIMES[:1], np.array([[3.0], [1.0]]), np.ones((2, 1), bool))
+    scorer.add(model, truth, np.zeros((1, 1, 2, 1)), np.zeros((1, 1, 1, 2, 1)))
+    expected = (3 * 1 * 3 - 1 * 2 * 1) / np.sqrt((3 * 1 + 1 * 4) * (3 * 9 + 1 * 1))
+    assert scorer.result().scores["acc"].sel(source="model").item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.3, 1.0), (-2.0, -1.0), (0.0, np.nan)])
+def test_anomaly_correlation_of_scaled_anomalies(factor, expected):
+    _, truth, last, climatology = made()
+    card = scored([climatology + factor * (truth - climatology), truth, last, climatology]).scores
+    np.testing.assert_allclose(card["acc"].sel(source="model"), expected, atol=1e-6)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(1, CASES), min_size=1).map(lambda sizes: cut(sizes)))
 def test_batching_changes_nothing(batches):

@@ -110,6 +110,23 @@ def write_weatherbench(folder: Path, level: str, hours_per_year: int = 240, year
         dataset.to_netcdf(folder / f"geopotential_500hPa_{1979 + year}_5.625deg.nc", encoding={"time": time})
 
 
+def write_ersst(folder: Path, months: int = 128) -> None:
+    """Sea surface temperature as NOAA has it: months, northern latitudes first, longitudes from 0, the land missing."""
+    folder.mkdir()
+    lat, lon = np.arange(80.0, -90, -16), np.arange(0.0, 360, 20)
+    values = waves((months, len(lat), len(lon)), -1.8, 30.0, 2)
+    values[:, 2:5, 3:6] = np.nan
+    coords = {
+        "time": (np.datetime64("2010-01", "M") + np.arange(months)).astype("datetime64[ns]"),
+        "lat": ("lat", lat, {"standard_name": "latitude", "units": "degrees_north"}),
+        "lon": ("lon", lon, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    attributes = {"units": "degC", "long_name": "Monthly Means of Sea Surface Temperature"}
+    time = {"units": "days since 1800-01-01", "dtype": "f8"}
+    dataset = xr.Dataset({"sst": (("time", "lat", "lon"), values, attributes)}, coords)
+    dataset.to_netcdf(folder / "sst.mnmean.nc", encoding={"time": time, "sst": {"_FillValue": np.float32(-9.96921e36)}})
+
+
 # From files to scores
 
 
@@ -158,7 +175,7 @@ def check(journey: Journey, cases: int) -> None:
 
 
 def test_every_shipped_configuration_is_tried_here() -> None:
-    assert shipped_configs() == ["demo", "navier_stokes_paper", "weatherbench_z500", "wfde5_gb"]
+    assert shipped_configs() == ["demo", "ersst", "navier_stokes_paper", "weatherbench_z500", "wfde5_gb"]
 
 
 def test_demo(tmp_path: Path) -> None:
@@ -216,6 +233,37 @@ def test_weatherbench_z500(level: str, tmp_path: Path) -> None:
         assert dataset["z"].attrs["units"] == "m2 s-2"
         np.testing.assert_array_equal(archived.sel(lon=-90.0), first.sel(lon=270.0))
         np.testing.assert_array_equal(archived.sel(lon=90.0), first.sel(lon=90.0))
+
+
+def test_ersst(tmp_path: Path) -> None:
+    write_ersst(tmp_path / "files")
+    few = ["training.epochs=1", "training.batch_size=16", f"root={tmp_path}"]
+    journey = travel(load_config("ersst", few, data=tmp_path / "files"), tmp_path)
+    check(journey, cases=20)
+    assert journey.ingested.coverage == "2010-01-01T00:00 to 2020-08-01T00:00, 128 frames"
+    grid = journey.job.grid
+    assert (grid.shape, grid.geographic, grid.boundary) == ((11, 18), True, "cylinder")
+    assert journey.scorecard.leads.labels[:2] == ("+1 month", "+2 months")
+    assert journey.scorecard.attrs["climatology"].startswith("mean of each calendar month, 2010-01-01")
+    forecasts = forecast(journey.model, journey.config, journey.ingested.snapshot_id)
+    valid = np.arange("2020-09", "2021-03", dtype="datetime64[M]").astype("datetime64[ns]")
+    np.testing.assert_array_equal(forecasts["valid_time"].values, valid[None])
+    np.testing.assert_array_equal(forecasts["lead_time"].values, valid - np.datetime64("2020-08-01", "ns"))
+    assert int(forecasts["sst"].isel(init_time=0, lead_time=0).isnull().sum()) == 9
+
+
+@pytest.mark.slow
+def test_ersst_on_the_real_files(data_folder: Path, tmp_path: Path) -> None:
+    few = ["training.epochs=1", f"root={tmp_path}"]
+    journey = travel(load_config("ersst", few, data=data_folder / "ersst_v5"), tmp_path)
+    check(journey, cases=20)
+    assert journey.job.grid.shape == (89, 180)
+    assert (journey.job.grid.y[0], journey.job.grid.x[0]) == (-88.0, -180.0)
+    scores = journey.scorecard.metrics()
+    assert scores["test/rmse_climatology/sst/01mo"] == pytest.approx(0.60, abs=0.02)
+    assert scores["test/rmse_persistence/sst/01mo"] == pytest.approx(1.06, abs=0.02)
+    assert scores["test/rmse/sst/01mo"] < 0.45
+    assert scores["test/acc/sst/01mo"] > 0.7
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.report import error_curves, png, skill_chart, training_curves
+from pipeline.report import correlation_curves, error_curves, png, skill_chart, training_curves
 
 
 def test_error_curves_hold_all_three_sources_from_zero(scorecard):
@@ -15,6 +15,15 @@ def test_error_curves_hold_all_three_sources_from_zero(scorecard):
     assert second.get_ylabel() == "RMSE (10⁻⁶ kg m⁻² s⁻¹)"
     assert figure.legends
     assert png(figure)
+
+
+def test_correlation_curves_leave_out_the_climatology(scorecard):
+    first, second = correlation_curves(scorecard).axes
+    for ax in (first, second):
+        assert [line.get_label() for line in ax.get_lines()][:2] == ["model", "persistence"]
+        assert ax.get_ylim()[1] == 1.0
+        assert ax.get_ylabel() == "anomaly correlation"
+    np.testing.assert_allclose(first.get_lines()[0].get_ydata(), scorecard.scores["acc"].values[0, 0])
 
 
 def test_skill_chart_prints_whole_per_cents(scorecard):

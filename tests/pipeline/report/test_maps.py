@@ -96,3 +96,25 @@ def test_png_is_the_same_each_time(example):
     first, second = (png(field_maps(example[0]["t2m"], example[1]["t2m"])) for _ in range(2))
     assert first == second
     assert first.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize("west", [-180, 20])
+def test_months_on_the_globe(west):
+    months = np.arange("2020-01", "2020-07", dtype="datetime64[M]").astype("datetime64[ns]")
+    globe = xr.DataArray(
+        np.random.default_rng(0).normal(15, 5, (5, 18, 36)),
+        dims=("lead_time", "lat", "lon"),
+        coords={
+            "lead_time": months[1:] - months[0],
+            "valid_time": ("lead_time", months[1:]),
+            "lat": np.arange(-85.0, 90, 10),
+            "lon": np.arange(west + 5.0, west + 360, 10),
+        },
+        name="sst",
+    )
+    axes = field_maps(globe, globe).axes
+    assert axes[0].get_title() == "+1 month\n2020-02"
+    figure = axes[0].figure
+    figure.canvas.draw()
+    labels = [text.get_text() for ax in axes for text in ax.get_xticklabels() if text.get_text()]
+    assert {"0°", "120°E", "120°W"} <= set(labels)

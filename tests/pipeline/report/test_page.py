@@ -44,7 +44,7 @@ def page(written):
 
 
 def test_figures_are_inside_the_page_and_beside_it(written, page):
-    assert list(written.figures) == ["maps_t2m", "maps_pr", "error", "skill", "training"]
+    assert list(written.figures) == ["maps_t2m", "maps_pr", "error", "acc", "skill", "training"]
     inside = {base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in page.all("img")}
     assert inside == {path.read_bytes() for path in written.figures.values()}
     assert {path.parent for path in written.figures.values()} == {written.page.parent / "figures"}
@@ -93,7 +93,7 @@ def test_it_says_what_made_it(page):
 
 def test_scores_as_a_table(page):
     text = " ".join(page.text.split())
-    assert "+12 h 1.20 5.00 1.25 +76 % +4 % 1.20 +1.20" in text
+    assert "+12 h 1.20 5.00 1.25 +76 % +4 % 1.00 1.20 +1.20" in text
     assert "+24 h" in text
     assert "−92 %" in text
     assert "10⁻⁶ kg m⁻² s⁻¹" in text

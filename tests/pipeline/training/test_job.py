@@ -29,13 +29,24 @@ def test_a_variable_that_the_archive_does_not_have_is_refused_before_training(ti
         prepare(time_config.model_copy(update={"variables": variables}), snapshot_of(time_config))
 
 
+def dataset_anomalies(config, job):
+    """Of the training split at valid points, [T, C, P]."""
+    with archive.open_dataset(config.archive_path) as dataset:
+        train = job.splits.train.select(dataset)
+        fields = np.stack([train[name].values for name in config.variables], axis=1).astype(np.float64)
+        anomalies = fields - job.climatology.at(train["time"].values)
+        return anomalies[..., dataset["mask"].values != 0]
+
+
 def test_the_climatology_of_anomalies_is_that_of_the_training_split(time_config, snapshot_of):
     assert prepare(time_config, snapshot_of(time_config)).climatology is None
     job = prepare(changed(time_config, anomaly=True), snapshot_of(time_config))
     with archive.open_dataset(time_config.archive_path) as dataset:
         expected = fit_climatology(dataset, ("t2m", "q2m"), job.splits.train)
     np.testing.assert_array_equal(job.climatology.fields, expected.fields)
-    assert job.mean == (0.0, 0.0)
+    anomalies = dataset_anomalies(time_config, job)
+    assert job.mean == pytest.approx([0.0, 0.0], abs=1e-6)
+    np.testing.assert_allclose(job.statistics.state.std, anomalies.std(axis=(0, 2)), rtol=1e-4)
 
 
 def test_a_reader_of_anomalies_reads_and_fills_with_zero_mean(time_config, snapshot_of):
@@ -43,7 +54,7 @@ def test_a_reader_of_anomalies_reads_and_fills_with_zero_mean(time_config, snaps
     reader = open_reader(job, job.splits.train)
     split = job.splits.train.frames
     frames = reader.read([Window(0, split.start)], split.size)[0][0]
-    assert frames[:, :, ~reader.mask].abs().max() == 0
+    np.testing.assert_allclose(frames[:, :, ~reader.mask], 0.0, atol=1e-6)
     for hour in range(24):
         np.testing.assert_allclose(frames[hour::24].mean(dim=0), 0.0, atol=1e-4)
     assert frames[:, 0].std() > 0.1
@@ -57,7 +68,7 @@ def test_the_forecaster_is_the_one_configured(time_config, snapshot_of):
     assert forecaster.config.boundary == "reflect"
     assert forecaster.config.cell == "convlstm"
     assert (forecaster.config.in_channels, forecaster.config.out_channels) == (6, 2)
-    assert forecaster.normalizer.mean[:2].tolist() == [0.0, 0.0]
+    assert forecaster.normalizer.mean[:2].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
     assert forecaster.normalizer.std[:2].tolist() == pytest.approx(job.statistics.state.std.tolist())
 
 
