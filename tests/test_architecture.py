@@ -31,7 +31,7 @@ MAY_IMPORT = {
             "pint",
             "filelock",
         ),
-        *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2"),
+        *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2", "packaging"),
     },
     "workflows": {"pipeline", "typer", "click", "rich", "yaml"},
 }
