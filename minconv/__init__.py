@@ -29,6 +29,7 @@ from .errors import (
     InputError,
     MinconvError,
 )
+from .memory import keep_freed_memory
 from .model import Forecaster, State
 from .normalizer import Normalizer
 from .rollout import closed_loop, rollout
@@ -48,6 +49,7 @@ __all__ = [
     "Normalizer",
     "State",
     "closed_loop",
+    "keep_freed_memory",
     "load",
     "rollout",
     "save",

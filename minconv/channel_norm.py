@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .memory import with_huge_pages
 from .scan import native
 
 SOURCE = Path(__file__).with_name("channel_norm_kernel.cpp")
@@ -104,7 +105,7 @@ def _in_torch(x: Tensor, weight: Tensor, bias: Tensor, rows: int, columns: int) 
 
 
 def _empty_last(like: Tensor, height: int, width: int) -> Tensor:
-    frames = native.with_huge_pages(like.new_empty(like.shape[0], height, width, like.shape[1]))
+    frames = with_huge_pages(like.new_empty(like.shape[0], height, width, like.shape[1]))
     return frames.permute(0, 3, 1, 2)
 
 

@@ -35,8 +35,10 @@ class ForecasterConfig:
         patch: The encoder folds patch x patch points into channels, the decoder unfolds them.
         boundary: How fields go on beyond the edge: both axes wrap; only x (the last axis) wraps and y is zero beyond
             the edge; zero on all sides; mirrored without repeating the edge.
-        norm: Before each cell and the decoder: layer norm over channels at each point; group norm; none; layer norm
+        norm: Before each cell and the decoder (but see `post_norm`): layer norm over channels at each point; group norm; none; layer norm
             over H, W.
+        post_norm: Normalise after the layer's input was added, as the published models do, in place of before each
+            cell and the decoder.
         grid_shape: (H, W) of the input frames; needed by ``norm="layer_hw"`` only.
         residual: Add each layer's input to its output (through a 1x1 convolution where the widths differ).
         tendency: Predict the change from the last frame instead of the frame.
@@ -57,6 +59,7 @@ class ForecasterConfig:
     patch: int = 1
     boundary: Boundary = "periodic"
     norm: Norm = "channel"
+    post_norm: bool = False
     grid_shape: tuple[int, int] | None = None
     residual: bool = True
     tendency: bool = False
@@ -72,7 +75,7 @@ class ForecasterConfig:
         for name in ("kernel_size", "encoder_kernel_size"):
             if getattr(self, name) % 2 == 0:
                 raise ConfigurationError(f"{name} must be odd, got {getattr(self, name)}")
-        for name in ("residual", "tendency", "damping"):
+        for name in ("post_norm", "residual", "tendency", "damping"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if self.damping and not self.tendency:

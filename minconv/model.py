@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .baselines import ConvGRU, ConvLSTM
 from .cells import MemorylessConv, MinConvCell, MinConvExpLSTM, MinConvGRU, MinConvLSTM
@@ -33,7 +34,7 @@ _BASELINES = {"convgru": ConvGRU, "convlstm": ConvLSTM}
 
 
 class RecurrentLayer(nn.Module):
-    """Norm, then a cell, then the input added: x -> skip(x) + cell(norm(x)).
+    """Norm, then a cell, then the input added: x -> skip(x) + cell(norm(x)), or norm(skip(x) + cell(x)) (post-norm).
 
     Args:
         config: Of the whole model.
@@ -44,7 +45,8 @@ class RecurrentLayer(nn.Module):
 
     def __init__(self, config: ForecasterConfig, in_channels: int, hidden: int, backend: Backend) -> None:
         super().__init__()
-        self.norm = make_norm(config.norm, in_channels, _inner_shape(config))
+        self.post_norm = config.post_norm
+        self.norm = make_norm(config.norm, hidden if config.post_norm else in_channels, _inner_shape(config))
         arguments = (in_channels, hidden, config.kernel_size, config.boundary)
         if config.cell in _MINCONV:
             self.cell: nn.Module = _MINCONV[config.cell](*arguments, backend=backend)
@@ -61,13 +63,15 @@ class RecurrentLayer(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Frames [B, T, C, H, W] -> ([B, T, hidden, H, W], state after them)."""
         frames = x.flatten(0, 1)
-        if isinstance(self.cell, MinConvCell):
+        if self.post_norm:
+            h, state_after = self.cell(x, state)
+        elif isinstance(self.cell, MinConvCell):
             h, state_after = self.cell(x, state, self.norm)
         else:
             h, state_after = self.cell(self.norm(frames).view(x.shape), state)
         if self.skip is not None:
             h = h + self.skip(frames).view(h.shape)
-        return h, state_after
+        return self.norm(h.flatten(0, 1)).view(h.shape) if self.post_norm else h, state_after
 
 
 class Forecaster(nn.Module):
@@ -80,11 +84,16 @@ class Forecaster(nn.Module):
     Args:
         config: What to build.
         backend: Code that computes the scan; see `minconv.scan.scan`. Not part of the model.
+        activation_checkpointing: Keep only each layer's input and state for the backward pass, which then computes the
+            layer again: less memory, about a third more time. Not part of the model; may be set later.
     """
 
-    def __init__(self, config: ForecasterConfig, backend: Backend = "auto") -> None:
+    def __init__(
+        self, config: ForecasterConfig, backend: Backend = "auto", *, activation_checkpointing: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = activation_checkpointing
         self.normalizer = Normalizer.identity(config.in_channels)
         folded = config.patch**2
         self.encoder = BoundaryConv2d(
@@ -94,7 +103,7 @@ class Forecaster(nn.Module):
         self.layers = nn.ModuleList(
             RecurrentLayer(config, before, after, backend) for before, after in zip(widths, config.hidden, strict=False)
         )
-        self.norm = make_norm(config.norm, config.hidden[-1], _inner_shape(config))
+        self.norm = make_norm("none" if config.post_norm else config.norm, config.hidden[-1], _inner_shape(config))
         self.decoder = BoundaryConv2d(config.hidden[-1], config.out_channels * folded, 1, config.boundary)
         if config.tendency:
             for parameter in self.decoder.parameters():
@@ -125,7 +134,12 @@ class Forecaster(nn.Module):
         before: tuple[Tensor | None, ...] = (None,) * len(self.layers) if state is None else state
         after = []
         for layer, layer_state in zip(self.layers, before, strict=True):
-            hidden, layer_state_after = layer(hidden, layer_state)
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                hidden, layer_state_after = checkpoint(
+                    layer, hidden, layer_state, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                hidden, layer_state_after = layer(hidden, layer_state)
             after.append(layer_state_after)
         decoded = unfold_patches(self.decoder(self.norm(hidden.flatten(0, 1))), self.config.patch)
         y = decoded.view(*shape, *decoded.shape[1:])

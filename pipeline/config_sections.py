@@ -138,6 +138,7 @@ class ModelConfig(Section):
     kernel_size: Positive = 3
     patch: Positive = Field(2, description="fold patch x patch grid points into channels")
     norm: Literal["channel", "group", "none", "layer_hw"] = "channel"
+    post_norm: Flag = Field(False, description="norm after a layer's input is added, as the published models do")
     residual: Flag = True
     tendency: Flag = Field(True, description="predict the change from the last frame, not the frame")
     tendency_scale: Annotated[Number, Field(gt=0.0)] = 0.2
@@ -171,6 +172,9 @@ class TrainingConfig(Section):
     workers: Positive = 1
     gpu: Flag = Field(False, description="one GPU per worker (nccl); otherwise CPU (gloo)")
     threads: Positive | None = Field(None, description="CPU threads per worker; empty: the machine's, shared out")
+    activation_checkpointing: Flag = Field(
+        False, description="compute layers again in the backward pass: less memory, more time"
+    )
     max_failures: Count = 3
     deadline_seconds: Annotated[Number, Field(gt=0.0)] = Field(86_400.0, description="end a run that takes longer")
     cache_bytes: Count = Field(2**30, description="hold a split in memory when it is smaller than this")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BackendError
+from ..memory import with_huge_pages
 from . import native, op, reference
 from .reference import compute_dtype, empty_frames, empty_state, is_channels_last
 
@@ -55,7 +56,7 @@ def forward(pre: Tensor, initial_state: Tensor | None, bias: Tensor | None, cell
     if library is None:
         return reference.forward(pre, initial_state, bias, cell)
     x = _dense(pre, is_channels_last(pre))
-    h = native.with_huge_pages(empty_frames(x, x.shape[2] // _blocks(cell), x.shape[1], x.dtype))
+    h = with_huge_pages(empty_frames(x, x.shape[2] // _blocks(cell), x.shape[1], x.dtype))
     final_state = empty_state(h)
     arguments = (x, _compute(bias, x), _state(initial_state, h), h, final_state)
     _call(library.minconv_scan_forward, _shape(x, h, None, cell), x.dtype, arguments)
@@ -80,7 +81,7 @@ def backward(
         return grad_pre, grad_initial, grad_bias
     last = is_channels_last(pre)
     x, dh = _dense(pre, last), None if grad_h is None else _dense(grad_h.to(pre.dtype), last)
-    grad_pre = native.with_huge_pages(empty_frames(x, x.shape[2], x.shape[1], x.dtype))
+    grad_pre = with_huge_pages(empty_frames(x, x.shape[2], x.shape[1], x.dtype))
     out_state = None if initial_state is None else empty_state(h)
     out_bias = None if bias is None else bias.new_empty(bias.shape, dtype=compute_dtype(x))
     given = (x, _compute(bias, x), _state(initial_state, h), _whole(h, last), dh, _state(grad_final, h))

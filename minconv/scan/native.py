@@ -19,24 +19,17 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import threading
 import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 _COMPILERS = ("g++", "c++", "clang++")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
 # Tried in this order: compilers differ in how they name this processor, and not all have OpenMP.
-_VARIANTS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",))
+_X86, _OTHERS = ("-march=native", "-mprefer-vector-width=512"), ("-mcpu=native",)
+_VARIANTS = ((*_X86, "-fopenmp"), ("-march=native", "-fopenmp"), (*_OTHERS, "-fopenmp"), _X86[:1], _OTHERS)
 _TIMEOUT = 300.0  # seconds
-
-_PAGE = 4096
-_LARGEST_KEPT = 2**25  # bytes: larger blocks are returned to the system as soon as they are freed
-_MADV_HUGEPAGE = 14
 
 
 class Native(NamedTuple):
@@ -61,27 +54,6 @@ def load(source: Path) -> Native:
         return _loaded[source]
 
 
-def with_huge_pages(tensor: Tensor) -> Tensor:
-    """The same tensor, just allocated and not yet written, in huge pages where Linux gives them on request.
-
-    A block above 32 MiB is new to the process every time, and its first write costs more than the kernels do if it
-    comes in pages of 4 KiB.
-    """
-    if sys.platform == "linux" and tensor.untyped_storage().nbytes() >= _LARGEST_KEPT:
-        start = -(-tensor.data_ptr() // _PAGE) * _PAGE
-        length = (tensor.data_ptr() + tensor.untyped_storage().nbytes() - start) // _PAGE * _PAGE
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_HUGEPAGE)
-    return tensor
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library of Linux keep up to 64 MiB that were freed, by freeing one block just under its 32 MiB limit.
-
-    Otherwise it gives tensors of some megabytes back to the system and gets them again at every step.
-    """
-    torch.empty(_LARGEST_KEPT - 2**16, dtype=torch.uint8)
-
-
 def _load(source: Path) -> Native:
     if os.environ.get("MINCONV_NATIVE") == "0":
         return Native(None, "MINCONV_NATIVE=0 turns it off")
@@ -91,9 +63,7 @@ def _load(source: Path) -> Native:
     reason = ""
     for variant in _VARIANTS:
         try:
-            library = _build_and_load(source, compiler, (*_FLAGS, *variant))
-            _keep_freed_memory()
-            return Native(library, "")
+            return Native(_build_and_load(source, compiler, (*_FLAGS, *variant)), "")
         except (OSError, subprocess.SubprocessError) as error:
             reason = reason or _one_line(error)
     return Native(None, reason)

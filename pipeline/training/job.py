@@ -83,7 +83,10 @@ def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> Tr
 def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:
     """A Forecaster with fresh weights, from the seed, and the Normalizer of the job's statistics."""
     torch.manual_seed(job.config.seed)
-    forecaster = minconv.Forecaster(_forecaster_config(job, len(reader.forcing_channels)))
+    forecaster = minconv.Forecaster(
+        _forecaster_config(job, len(reader.forcing_channels)),
+        activation_checkpointing=job.config.training.activation_checkpointing,
+    )
     mean, std = _forcing_moments(reader)
     forecaster.normalizer = minconv.Normalizer(
         torch.cat((torch.tensor(job.mean), mean)),
@@ -112,6 +115,7 @@ def _forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.Forec
             patch=model.patch,
             boundary=model.closed_padding if config.boundary == "closed" else config.boundary,
             norm=model.norm,
+            post_norm=model.post_norm,
             grid_shape=job.grid.shape if model.norm == "layer_hw" else None,
             residual=model.residual,
             tendency=model.tendency,

@@ -24,6 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import minconv
+
 from ..cluster import Cluster, Mailbox
 from ..config import TrainingConfig
 from ..errors import PipelineError, TrainingError
@@ -220,6 +222,7 @@ class _Listener:
 def _ray_worker(arguments: dict[str, Any]) -> None:
     """What runs in each worker process."""
     torch.set_num_threads(arguments["threads"])
+    minconv.keep_freed_memory()
     tempfile.tempdir = None if arguments["scratch"] is None else str(arguments["scratch"])
     mailbox: Mailbox = arguments["mailbox"]
     try:

@@ -21,9 +21,10 @@ def made(**changes):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("post_norm", [False, True])
 @pytest.mark.parametrize("norm", ["channel", "group", "none", "layer_hw"])
-def test_parallel_step_and_chunks_are_equal(cell, norm):
-    forecaster, x = made(cell=cell, norm=norm, grid_shape=(8, 12))
+def test_parallel_step_and_chunks_are_equal(cell, norm, post_norm):
+    forecaster, x = made(cell=cell, norm=norm, grid_shape=(8, 12), post_norm=post_norm)
     whole, final = forecaster(x)
     assert whole.shape == (2, 6, 2, 8, 12)
     state, frames = None, []
@@ -246,3 +247,38 @@ def test_the_normalizer_is_undone_by_its_inverse():
     x = torch.randn(2, 5, 2, 3, 3)
     torch.testing.assert_close(normalizer.inverse(normalizer(x)), x)
     torch.testing.assert_close(normalizer.inverse(normalizer(x)[:, :, :1]), x[:, :, :1])
+
+
+def test_post_norm_normalises_what_a_layer_returns():
+    forecaster, x = made(norm="channel", post_norm=True)
+    hidden = torch.randn(2, 6, 6, 4, 6, dtype=torch.float64)
+    h, _ = forecaster.layers[0](hidden, None)
+    torch.testing.assert_close(h.mean(dim=2), torch.zeros_like(h[:, :, 0]), rtol=0.0, atol=1e-12)
+    assert isinstance(forecaster.norm, torch.nn.Identity)
+
+
+def gradients_and_kept_bytes(forecaster, x):
+    """Gradients of all parameters, and the bytes that are kept for them between forward and backward."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    forecaster.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y, _ = forecaster(x)
+        loss = y.square().mean()
+    loss.backward()
+    return [parameter.grad.clone() for parameter in forecaster.parameters()], sum(kept.values())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_activation_checkpointing_gives_the_same_gradients_from_less_memory(cell):
+    forecaster, x = made(cell=cell, hidden=(16, 16, 16))
+    plain, all_of_it = gradients_and_kept_bytes(forecaster, x)
+    forecaster.activation_checkpointing = True
+    again, less = gradients_and_kept_bytes(forecaster, x)
+    for one, other in zip(plain, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
+    assert less < 0.6 * all_of_it
