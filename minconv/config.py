@@ -35,8 +35,8 @@ class ForecasterConfig:
         patch: The encoder folds patch x patch points into channels, the decoder unfolds them.
         boundary: How fields go on beyond the edge: both axes wrap; only x (the last axis) wraps and y is zero beyond
             the edge; zero on all sides; mirrored without repeating the edge.
-        norm: Before each cell and the decoder (but see `post_norm`): layer norm over channels at each point; group norm; none; layer norm
-            over H, W.
+        norm: Before each cell and the decoder (but see `post_norm`): layer norm over channels at each point; group
+            norm; none; layer norm over H, W.
         post_norm: Normalise after the layer's input was added, as the published models do, in place of before each
             cell and the decoder.
         grid_shape: (H, W) of the input frames; needed by ``norm="layer_hw"`` only.

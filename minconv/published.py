@@ -35,8 +35,8 @@ _CELLS: dict[str, tuple[str, int, int]] = {
 }
 _COMPILED = "_orig_mod."  # what torch.compile puts before every name
 # Beside tensors a checkpoint holds its best validation error, an array of numpy.
-_ARRAYS = [
-    *(np._core.multiarray._reconstruct, np._core.multiarray.scalar),  # type: ignore[attr-defined]
+_ARRAYS: list[Any] = [
+    *(np._core.multiarray._reconstruct, np._core.multiarray.scalar),
     *(np.ndarray, np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64))),
 ]
 
@@ -70,16 +70,16 @@ def convert_published(state_dict: Mapping[str, Any], *, cell: Cell, boundary: Bo
         boundary: Its padding_mode: "periodic" for circular, "cylinder", "zeros".
 
     Returns:
-        The Forecaster, in eval mode and the dtype of the weights: post-norm, residual, no tendency. Its frame t + 1 after T frames in one call, or
-        step by step, is the published model's after T teacher-forced frames.
+        The Forecaster, in eval mode and the dtype of the weights: post-norm, residual, no tendency. It predicts what
+        the published model does, teacher-forced and in closed loop.
 
     Raises:
         CheckpointError: The state dict is that of another model: a name is missing or unknown, or a shape differs.
     """
     if cell not in _CELLS:
         raise CheckpointError(
-            f"cell must be one of {', '.join(_CELLS)}, got {cell!r}; the published ConvGRU decodes its last cell past the "
-            "residual and the norm, which a Forecaster does not"
+            f"cell must be one of {', '.join(_CELLS)}, got {cell!r}; the published ConvGRU decodes its last cell "
+            "past the residual and the norm, which a Forecaster does not"
         )
     given = {name.removeprefix(_COMPILED): value for name, value in state_dict.items()}
     names = _Names(given, cell, boundary)

@@ -250,7 +250,7 @@ def test_the_normalizer_is_undone_by_its_inverse():
 
 
 def test_post_norm_normalises_what_a_layer_returns():
-    forecaster, x = made(norm="channel", post_norm=True)
+    forecaster, _ = made(norm="channel", post_norm=True)
     hidden = torch.randn(2, 6, 6, 4, 6, dtype=torch.float64)
     h, _ = forecaster.layers[0](hidden, None)
     torch.testing.assert_close(h.mean(dim=2), torch.zeros_like(h[:, :, 0]), rtol=0.0, atol=1e-12)
