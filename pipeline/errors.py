@@ -46,3 +46,11 @@ class RegistryError(PipelineError):
 
 class ForecastError(PipelineError):
     """A forecast was asked for that the archive or the model cannot give."""
+
+
+class ComparisonError(PipelineError):
+    """Two models cannot be compared: they were scored on other cases, variables or lead times."""
+
+
+class PromotionError(PipelineError):
+    """A promotion or a rollback was refused; the champion is the one it was before."""

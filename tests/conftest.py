@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: two small archives, and a model trained on each, made once."""
 
+import math
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,7 @@ from pipeline.ingest import ingest
 from pipeline.lineage import version_tags
 from pipeline.model_files import write_model_files
 from pipeline.registry import CLIMATOLOGY_FILE, ModelVersion, RegisteredModel
+from pipeline.scorecard import Scorecard, make_scorecard
 from pipeline.synthetic import generate
 from pipeline.training import LocalWorker, prepare, run_loop
 from pipeline.training.job import build_forecaster, open_reader
@@ -146,3 +148,68 @@ def sample_model(sample_config: Config, model_of: Callable[..., RegisteredModel]
 def time_model(time_config: Config, model_of: Callable[..., RegisteredModel]) -> RegisteredModel:
     """Trained on the weather."""
     return model_of(time_config)
+
+
+class MadeScorecards:
+    """Scorecards of made errors: persistence and climatology have twice the RMSE of a model of factor 1."""
+
+    def __call__(
+        self,
+        factor: float | dict[str, float] | np.ndarray,
+        *,
+        noise: float = 0.0,
+        seed: int = 0,
+        correlation: float = 0.0,
+        cases: int = 40,
+        leads: int = 4,
+        names: tuple[str, str] = ("t2m", "q"),
+        first_case: int = 0,
+        truth: int = 0,
+        version: int = 1,
+    ) -> Scorecard:
+        """Cases six hours apart, two variables, lead times six hours apart.
+
+        Args:
+            factor: RMSE of the model relative to 1 + the lead's number, by variable or by (variable, lead_time).
+            noise: Standard deviation of the logarithm of a case's MSE.
+            seed: Of the noise.
+            correlation: Of the noise of neighbouring cases.
+            truth: Seed of what all models share: the weather is easier in some cases.
+        """
+        given = np.array([factor[name] for name in names])[:, None] if isinstance(factor, dict) else factor
+        size = np.arange(1, leads + 1) * np.array([1.0, 1e-3])[:, None]
+        weather = np.exp(np.random.default_rng(truth).normal(0, 0.2, (cases, 1, 1)))
+        random = np.random.default_rng(seed).normal(0, noise, (cases, 2, leads))
+        for case in range(1, cases):
+            random[case] = correlation * random[case - 1] + math.sqrt(1 - correlation**2) * random[case]
+        model = (given * size) ** 2 * weather * np.exp(random)
+        baseline = np.broadcast_to((2 * size) ** 2 * weather, model.shape)
+        mse = np.stack([model, baseline, baseline], axis=1)
+        start = np.datetime64("2020-01-01T00", "h") + 6 * first_case
+        return make_scorecard(
+            rmse=np.sqrt(mse.mean(axis=0)),
+            mae=np.sqrt(mse.mean(axis=0)),
+            bias=np.zeros(mse.shape[1:]),
+            mse=mse,
+            excluded=np.zeros((2, leads), dtype=np.int64),
+            variables=list(names),
+            units=["K", "kg kg-1"],
+            long_names=["2 m temperature", "Specific humidity"],
+            lead_times=np.arange(1, leads + 1) * np.timedelta64(6, "h"),
+            cases=[str(start + 6 * number) for number in range(cases)],
+            attrs={"model_name": "made", "model_version": str(version), "snapshot_id": "SNAPSHOT"},
+        )
+
+    def scaled(self, card: Scorecard, scales: dict[str, float]) -> Scorecard:
+        """The same errors in other units."""
+        factor = xr.DataArray([scales.get(name, 1.0) for name in card.variables], dims="variable")
+        scores = card.scores.copy()
+        for name, power in (("rmse", 1), ("mae", 1), ("bias", 1), ("mse", 2)):
+            scores[name] = (scores[name] * factor**power).transpose(*card.scores[name].dims)
+        return Scorecard(scores)
+
+
+@pytest.fixture(scope="session")
+def scored() -> MadeScorecards:
+    """Makes scorecards of known truth."""
+    return MadeScorecards()

@@ -22,6 +22,7 @@ MAY_IMPORT = {
             "minconv",
             "torch",
             "numpy",
+            "scipy",
             "pandas",
             "xarray",
             "dask",
@@ -41,6 +42,7 @@ ROOMS = {
     "triton": ("minconv/scan/triton.py",),
     "ray": ("pipeline/cluster.py", "pipeline/training.py", "pipeline/training/*.py"),
     "mlflow": ("pipeline/registry/*.py", "pipeline/pyfunc_model.py"),
+    "scipy": ("pipeline/bootstrap.py",),
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
     "icechunk": ("pipeline/archive.py",),
     "zarr": ("pipeline/archive.py",),
@@ -56,6 +58,7 @@ ROOMS = {
 # Slow to import, or not there at all: imported inside a function, except in files that are themselves imported late.
 LATE = {
     "ray": (),
+    "scipy": (),
     "mlflow": ("pipeline/pyfunc_model.py",),
     "triton": ("minconv/scan/triton.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),

@@ -10,10 +10,10 @@ import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import archive, cluster, lineage
 from pipeline.config import GenerateConfig
+from pipeline.difference import flat
 from pipeline.errors import RegistryError
 from pipeline.evaluation import evaluate
 from pipeline.forecast import check_target, forecast, write_forecast
@@ -81,7 +81,7 @@ def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
         )
     with context.console.stage("statistics") as progress:
         job = prepare(config, snapshot_id, progress)
-    run = registry.run(name, _parameters(config.model_dump(mode="json")))
+    run = registry.run(name, flat(config.model_dump(mode="json")))
     run.set_tags(lineage.version_tags(job))
     run.log_input(
         config.name, snapshot_id, {"archive": str(config.archive_path), "snapshot_id": snapshot_id}, "training"
@@ -173,13 +173,3 @@ def _scorecard_path(context: Context, version: ModelVersion, snapshot_id: str) -
 def _title(version: ModelVersion) -> str:
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
     return f"{version.name} version {version.version}{aliases}"
-
-
-def _parameters(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """The configuration as flat parameters: ``training.epochs``."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _parameters(value, f"{prefix}.{key}" if prefix else key)
-    return flat
