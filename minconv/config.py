@@ -29,7 +29,7 @@ class ForecasterConfig:
     Attributes:
         cell: Recurrent cell; ``"conv"`` is the memoryless control (the convolutions and gates of minconvgru, no state).
         in_channels: Channels of an input frame: the prognostic ones first, then the forcings.
-        out_channels: Prognostic channels, at most `in_channels`.
+        out_channels: Channels of a predicted frame: the prognostic ones first, then the diagnostic ones.
         hidden: Width of each recurrent layer; its length is the number of layers.
         kernel_size: Odd side of the cells' convolution kernels.
         patch: The encoder folds patch x patch points into channels, the decoder unfolds them.
@@ -46,6 +46,7 @@ class ForecasterConfig:
         damping: With `tendency`, let each prognostic variable return to its mean at a learned rate per step, so that
             a model with nothing else to say forecasts damped persistence.
         encoder_kernel_size: Odd side of the encoder's kernel.
+        diagnostic_channels: How many of the predicted channels are no input: predicted, but not fed back.
 
     Raises:
         ConfigurationError: A value breaks a rule.
@@ -66,6 +67,7 @@ class ForecasterConfig:
     tendency_scale: float = 0.2
     damping: bool = False
     encoder_kernel_size: int = 1
+    diagnostic_channels: int = 0
 
     def __post_init__(self) -> None:
         for name, kind in (("cell", Cell), ("boundary", Boundary), ("norm", Norm)):
@@ -81,15 +83,24 @@ class ForecasterConfig:
         if self.damping and not self.tendency:
             raise ConfigurationError("damping needs tendency=True, got tendency=False")
         object.__setattr__(self, "hidden", _integers("hidden", self.hidden))
-        if self.out_channels > self.in_channels:
+        self._check_diagnostic_channels()
+        if self.prognostic_channels > self.in_channels:
             raise ConfigurationError(
-                f"out_channels must be at most in_channels ({self.in_channels}), because the first "
-                f"input channels are the prognostic ones, got {self.out_channels}"
+                f"out_channels without the diagnostic ones must be at most in_channels ({self.in_channels}), because "
+                f"the first input channels are the prognostic ones, got {self.prognostic_channels}"
             )
         scale = self.tendency_scale
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not (0.0 < scale < math.inf):
             raise ConfigurationError(f"tendency_scale must be a positive number, got {scale!r}")
         self._check_grid_shape()
+
+    def _check_diagnostic_channels(self) -> None:
+        count = self.diagnostic_channels
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < self.out_channels:
+            raise ConfigurationError(
+                f"diagnostic_channels must be an integer from 0 to {self.out_channels - 1}, below out_channels, "
+                f"got {count!r}"
+            )
 
     def _check_grid_shape(self) -> None:
         if self.grid_shape is None:
@@ -104,9 +115,14 @@ class ForecasterConfig:
         object.__setattr__(self, "grid_shape", shape)
 
     @property
+    def prognostic_channels(self) -> int:
+        """Channels that are predicted and fed back."""
+        return self.out_channels - self.diagnostic_channels
+
+    @property
     def forcing_channels(self) -> int:
         """Input channels that are not predicted."""
-        return self.in_channels - self.out_channels
+        return self.in_channels - self.prognostic_channels
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (numbers, strings, lists) that JSON can hold."""

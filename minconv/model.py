@@ -78,8 +78,9 @@ class Forecaster(nn.Module):
     """Predicts the next frame from the frames so far.
 
     Inputs and outputs are in physical units; `normalizer` (identity until it is replaced) stands between them and the
-    network. With ``config.tendency`` the decoder starts at zero, so that an untrained model forecasts persistence.
-    Batch size, number of frames and grid may change from call to call (``norm="layer_hw"`` fixes the grid).
+    network; it has all channels: prognostic, diagnostic, forcing. With ``config.tendency`` the decoder starts at zero,
+    so that an untrained model forecasts persistence, and of what is diagnostic the mean. Batch size, number of frames
+    and grid may change from call to call (``norm="layer_hw"`` fixes the grid).
 
     Args:
         config: What to build.
@@ -94,7 +95,7 @@ class Forecaster(nn.Module):
         super().__init__()
         self.config = config
         self.activation_checkpointing = activation_checkpointing
-        self.normalizer = Normalizer.identity(config.in_channels)
+        self.normalizer = Normalizer.identity(config.in_channels + config.diagnostic_channels)
         folded = config.patch**2
         self.encoder = BoundaryConv2d(
             config.in_channels * folded, config.hidden[0], config.encoder_kernel_size, config.boundary
@@ -108,7 +109,7 @@ class Forecaster(nn.Module):
         if config.tendency:
             for parameter in self.decoder.parameters():
                 nn.init.zeros_(parameter)
-        self.damping = nn.Parameter(torch.zeros(config.out_channels)) if config.damping else None
+        self.damping = nn.Parameter(torch.zeros(config.prognostic_channels)) if config.damping else None
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """All frames at once.
@@ -118,8 +119,8 @@ class Forecaster(nn.Module):
             state: What an earlier call returned, to go on after its last frame; None to start.
 
         Returns:
-            y [B, T, out_channels, H, W], physical units, y[:, t] predicting frame t + 1; the state after the last
-            frame.
+            y [B, T, out_channels, H, W], physical units, the prognostic channels first, y[:, t] predicting frame
+            t + 1; the state after the last frame.
 
         Raises:
             InputError: Wrong rank, channels or dtype, a grid that is no multiple of the patch, or a state of another
@@ -127,7 +128,7 @@ class Forecaster(nn.Module):
         """
         self._check(x, state)
         shape = x.shape[:2]
-        frames = fold_patches(self.normalizer(x).flatten(0, 1), self.config.patch)
+        frames = fold_patches(self._normalised(x).flatten(0, 1), self.config.patch)
         # After the encoder, not before: frames of one channel are in both formats, and torch would choose NCHW.
         encoded = self.encoder(frames).contiguous(memory_format=torch.channels_last)
         hidden = encoded.view(*shape, *encoded.shape[1:])
@@ -143,15 +144,32 @@ class Forecaster(nn.Module):
             after.append(layer_state_after)
         decoded = unfold_patches(self.decoder(self.norm(hidden.flatten(0, 1))), self.config.patch)
         y = decoded.view(*shape, *decoded.shape[1:])
+        return self._physical(y, x), tuple(after)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """The input without units; the normalizer's diagnostic channels, which no input has, lie within its own."""
+        if not self.config.diagnostic_channels:
+            normalised: Tensor = self.normalizer(x)
+            return normalised
+        mean, std = (
+            torch.cat((numbers[: self.config.prognostic_channels], numbers[self.config.out_channels :]))
+            for numbers in (self.normalizer.mean, self.normalizer.std)
+        )
+        return (x - mean[:, None, None]) / std[:, None, None]
+
+    def _physical(self, y: Tensor, x: Tensor) -> Tensor:
+        """The decoder's output in physical units; with `tendency`, the prognostic part is a change of the input."""
         if not self.config.tendency:
-            return self.normalizer.inverse(y), tuple(after)
-        channels = self.config.out_channels
-        change = y * (self.config.tendency_scale * self.normalizer.std[:channels, None, None])
+            return self.normalizer.inverse(y)
+        channels = self.config.prognostic_channels
+        change = y[:, :, :channels] * (self.config.tendency_scale * self.normalizer.std[:channels, None, None])
         last = x[:, :, :channels]
         if self.damping is not None:
             mean = self.normalizer.mean[:channels, None, None]
             change = change - self.damping[:, None, None] * (last - mean)
-        return last + change, tuple(after)
+        if not self.config.diagnostic_channels:
+            return last + change
+        return torch.cat((last + change, self.normalizer.inverse(y)[:, :, channels:]), dim=2)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One frame: x [B, in_channels, H, W] -> (prediction of the next frame [B, out_channels, H, W], state)."""

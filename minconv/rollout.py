@@ -33,8 +33,8 @@ def rollout(
         history: [B, T, in_channels, H, W], physical units, finite.
         steps: Number of frames to predict.
         forcing: [B, steps, forcing channels, H, W], valid at the predicted times; only for a model that has forcings.
-        mask: bool [H, W] or broadcastable to [B, out_channels, H, W]; where it is False the history's last value is
-            held.
+        mask: bool [H, W] or broadcastable to [B, prognostic channels, H, W]; where it is False the history's last
+            value is held (of the prognostic channels: the history has no others).
 
     Returns:
         Iterator over the predicted frames [B, out_channels, H, W], lead 1 to `steps`.
@@ -42,13 +42,13 @@ def rollout(
     Raises:
         InputError: Wrong shape or dtype; raised at the call, before the first frame is asked for.
     """
-    channels = forecaster.config.out_channels
+    channels = forecaster.config.prognostic_channels
     if history.ndim != 5:
         raise InputError(f"history must have 5 dimensions [B, T, C, H, W], got shape {tuple(history.shape)}")
     if history.shape[1] == 0:
         raise InputError(f"history must have at least one frame, got shape {tuple(history.shape)}")
     frame = history[:, -1, :channels]
-    _check(forecaster, frame, steps, forcing, mask)
+    _check(forecaster, frame, channels, steps, forcing, mask)
     return _rollout(forecaster, history, frame, steps, forcing, mask)
 
 
@@ -76,7 +76,7 @@ def closed_loop(
     Raises:
         InputError: Wrong shape or dtype; raised at the call.
     """
-    _check(forecaster, frame, steps, forcing, mask)
+    _check(forecaster, frame, forecaster.config.out_channels, steps, forcing, mask)
     return _continue(forecaster, frame, state, steps, forcing, mask)
 
 
@@ -92,20 +92,30 @@ def _rollout(
 def _continue(
     forecaster: Forecaster, frame: Tensor, state: State, steps: int, forcing: Tensor | None, mask: Tensor | None
 ) -> Iterator[Tensor]:
-    held = frame
+    channels = forecaster.config.prognostic_channels
+    held = frame[:, :channels]
     for step in range(steps):
-        x = frame if forcing is None else torch.cat([frame, forcing[:, step]], dim=1)
+        fed_back = frame[:, :channels]
+        x = fed_back if forcing is None else torch.cat([fed_back, forcing[:, step]], dim=1)
         frame, state = forecaster.step(x, state)
         frame = _hold(frame, held, mask)
         yield frame
 
 
 def _hold(frame: Tensor, held: Tensor, mask: Tensor | None) -> Tensor:
-    return frame if mask is None else torch.where(mask, frame, held)
+    """The frame with its first channels, as many as `held` has, held where the mask is False."""
+    if mask is None:
+        return frame
+    channels = held.shape[1]
+    if channels == frame.shape[1]:
+        return torch.where(mask, frame, held)
+    return torch.cat((torch.where(mask, frame[:, :channels], held), frame[:, channels:]), dim=1)
 
 
-def _check(forecaster: Forecaster, frame: Tensor, steps: int, forcing: Tensor | None, mask: Tensor | None) -> None:
-    channels, forcing_channels = forecaster.config.out_channels, forecaster.config.forcing_channels
+def _check(
+    forecaster: Forecaster, frame: Tensor, channels: int, steps: int, forcing: Tensor | None, mask: Tensor | None
+) -> None:
+    forcing_channels = forecaster.config.forcing_channels
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InputError(f"steps must be a positive integer, got {steps!r}")
     if frame.ndim != 4 or frame.shape[1] != channels:
@@ -125,6 +135,7 @@ def _check(forecaster: Forecaster, frame: Tensor, steps: int, forcing: Tensor | 
     if mask.dtype != torch.bool:
         raise InputError(f"mask must be bool, got {mask.dtype}")
     # Broadcastable into the frame's shape: no more axes, and each is 1 or equal.
-    sides = zip(reversed(mask.shape), reversed(frame.shape), strict=False)
-    if mask.ndim > frame.ndim or any(side not in (1, full) for side, full in sides):
-        raise InputError(f"mask must be [H, W] or fit {tuple(frame.shape)} [B, C, H, W], got {tuple(mask.shape)}")
+    held = (batch, forecaster.config.prognostic_channels, *grid)
+    sides = zip(reversed(mask.shape), reversed(held), strict=False)
+    if mask.ndim > len(held) or any(side not in (1, full) for side, full in sides):
+        raise InputError(f"mask must be [H, W] or fit {held} [B, C, H, W], got {tuple(mask.shape)}")

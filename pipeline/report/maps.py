@@ -151,8 +151,9 @@ def _map_ticks(ax: Axes, array: xr.DataArray, *, left: bool, bottom: bool) -> No
 
 def _degrees(letters: str, value: float, _position: int | None = None) -> str:
     """``30°W``, also where longitudes go on beyond the date line."""
-    near = (value + 180.0) % 360.0 - 180.0 if letters == "EW" and abs(value) != 180.0 else value
-    return f"{abs(near):g}°{letters[0] if near > 0 else letters[1] if near < 0 else ''}"
+    near = (value + 180.0) % 360.0 - 180.0 if letters == "EW" else value
+    letter = "" if near in (0.0, -180.0) else letters[0] if near > 0 else letters[1]
+    return f"{abs(near):g}°{letter}"
 
 
 def _map_title(array: xr.DataArray, lead: int) -> str:
