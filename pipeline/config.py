@@ -119,7 +119,7 @@ class Config(Section):
                 f"starts from the last true frame, "
                 f"got {self.training.closed_loop_steps}"
             )
-        if self.training.batch_size % self.training.workers:
+        if self.training.batch_size % max(self.training.workers, 1):
             raise ValueError(
                 f"training.batch_size must be a multiple of training.workers ({self.training.workers}), "
                 f"got {self.training.batch_size}"

@@ -169,7 +169,7 @@ class TrainingConfig(Section):
     closed_loop_steps: Count = Field(0, description="last frames of a window predicted from the model's own output")
     patience: Positive | None = Field(None, description="stop after this many epochs without a better validation loss")
     max_seconds: Annotated[Number, Field(gt=0.0)] | None = Field(None, description="stop training after this time")
-    workers: Positive = 1
+    workers: Count = Field(1, description="Ray workers; 0: train in this process, without Ray")
     gpu: Flag = Field(False, description="one GPU per worker (nccl); otherwise CPU (gloo)")
     threads: Positive | None = Field(None, description="CPU threads per worker; empty: the machine's, shared out")
     activation_checkpointing: Flag = Field(

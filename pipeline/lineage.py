@@ -21,6 +21,7 @@ import minconv
 
 from .config import Config
 from .training.job import TrainingJob
+from .training.parent import Parent
 
 # A change in any other section (paths, chunks, evaluation) cannot change the weights.
 OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "model", "training")
@@ -29,10 +30,19 @@ OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "windo
 OUTCOME_ROOMS = ("training", "climatology", "cycle", "forcings", "grid", "sampler", "splits", "statistics", "windows")
 
 
-def run_name(config: Config, snapshot_id: str) -> str:
-    """Name of a training run: the same data, configuration and code give the same name, and so resume the same run."""
-    key = "-".join((snapshot_id, config.hash(OUTCOME_SECTIONS), code_hash()))
-    return f"{config.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+def run_name(config: Config, snapshot_id: str, parent: Parent | None = None, date: str | None = None) -> str:
+    """Name of a training run: the same data, configuration and code give the same name, and so resume the same run.
+
+    Args:
+        config: Its sections that decide the weights count.
+        snapshot_id: The version of the Archive.
+        parent: The version that the training starts from, if it does not start afresh.
+        date: The logical date of a nightly run, which the name then shows.
+    """
+    start = () if parent is None else (parent.sha256,)
+    key = "-".join((snapshot_id, config.hash(OUTCOME_SECTIONS), code_hash(), *start))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return "-".join(part for part in (config.name, date, digest) if part is not None)
 
 
 @functools.cache
@@ -80,16 +90,17 @@ def model_metadata(job: TrainingJob) -> dict[str, Any]:
     }
 
 
-def version_tags(job: TrainingJob) -> dict[str, str]:
-    """Tags of a model version."""
+def version_tags(job: TrainingJob, name: str | None = None) -> dict[str, str]:
+    """Tags of a model version, trained in the run of this name (default: the one without a date)."""
     return {
-        "run_name": run_name(job.config, job.snapshot_id),
+        "run_name": name or run_name(job.config, job.snapshot_id, job.parent),
         "snapshot_id": job.snapshot_id,
         "statistics_hash": job.statistics.hash(),
         "config_hash": job.config.hash(),
         "code_hash": code_hash(),
         "code_version": code_version(),
         "cell": job.config.model.cell,
+        **({} if job.parent is None else {"parent": job.parent.uri, "parent_sha256": job.parent.sha256}),
     }
 
 

@@ -23,7 +23,7 @@ from pipeline.progress import Event
 from pipeline.registry import EpochLog, ModelVersion, Run
 from pipeline.scorecard import Scorecard
 from pipeline.synthetic import generate
-from pipeline.training import TrainingJob, TrainingOutcome, prepare, train
+from pipeline.training import Parent, TrainingJob, TrainingOutcome, prepare, train, train_here
 
 from .console import Console
 from .context import Context
@@ -67,12 +67,21 @@ def ingest_files(context: Context) -> tuple[IngestResult, Outcome]:
     return result, Outcome(summary, not result.committed, place)
 
 
-def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
-    """Train on the newest version of the Archive and register the result, unless exactly that is registered."""
+def train_model(
+    context: Context, snapshot_id: str | None = None, parent: Parent | None = None, date: str | None = None
+) -> tuple[ModelVersion, Outcome]:
+    """Train and register the result, unless exactly that is registered.
+
+    Args:
+        context: Configuration, registry, cluster.
+        snapshot_id: The version of the Archive; None: the newest.
+        parent: The model to start from; None: fresh weights.
+        date: Logical date of a nightly run, for its name.
+    """
     config = context.config
-    snapshot_id = archive.head(config.archive_path)
+    snapshot_id = snapshot_id or archive.head(config.archive_path)
     registry = context.registry  # after the archive: a registry that is not there yet is made
-    name = lineage.run_name(config, snapshot_id)
+    name = lineage.run_name(config, snapshot_id, parent, date)
     known = registry.find(run_name=name)
     if known is not None:
         known = registry.ensure_champion(known)
@@ -80,22 +89,26 @@ def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
             f"{_title(known)} was trained from the same data, configuration and code", True, known.uri
         )
     with context.console.stage("statistics") as progress:
-        job = prepare(config, snapshot_id, progress)
+        job = prepare(config, snapshot_id, progress, parent=parent)
     run = registry.run(name, flat(config.model_dump(mode="json")))
-    run.set_tags(lineage.version_tags(job))
+    run.set_tags(lineage.version_tags(job, name))
     run.log_input(
         config.name, snapshot_id, {"archive": str(config.archive_path), "snapshot_id": snapshot_id}, "training"
     )
     log = EpochLog(run)
     try:
-        with context.console.stage("training") as progress, cluster.connect(context.address, context.ray_token) as ray:
+        with context.console.stage("training") as progress:
 
             def report(event: Event) -> None:
                 progress(event)
                 if "validation_loss" in event.values:  # a finished epoch
                     log.add(event.values)
 
-            outcome = train(job, name, ray, report)
+            if config.training.workers == 0:
+                outcome = train_here(job, name, report)
+            else:
+                with cluster.connect(context.address, context.ray_token) as ray:
+                    outcome = train(job, name, ray, report)
     except BaseException as error:
         with contextlib.suppress(RegistryError):  # what ended the training is what the user must know
             run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -109,9 +122,11 @@ def train_model(context: Context) -> tuple[ModelVersion, Outcome]:
     return version, Outcome(f"{_title(version)}: {epochs}", False, version.uri, peak)
 
 
-def evaluate_model(context: Context, version: ModelVersion) -> tuple[Scorecard, Outcome]:
-    """Score a version on the test split of the newest version of the Archive, unless that is done."""
-    snapshot_id = archive.head(context.config.archive_path)
+def evaluate_model(
+    context: Context, version: ModelVersion, snapshot_id: str | None = None
+) -> tuple[Scorecard, Outcome]:
+    """Score a version on the test split of a version of the Archive (None: the newest), unless that is done."""
+    snapshot_id = snapshot_id or archive.head(context.config.archive_path)
     path = _scorecard_path(context, version, snapshot_id)
     if path.is_file():
         scorecard = Scorecard.from_json(path.read_text(encoding="utf-8"))
@@ -136,11 +151,12 @@ def forecast_file(
     init_time: str | None = None,
     sample: int | None = None,
     steps: int | None = None,
+    snapshot_id: str | None = None,
 ) -> Outcome:
     """Forecast from one init_time or sample into a file, replacing what is there."""
     check_target(out)
     model = context.registry.load(version.uri)
-    snapshot_id = archive.head(context.config.archive_path)
+    snapshot_id = snapshot_id or archive.head(context.config.archive_path)
     with context.console.stage("forecast"):
         dataset = forecast(model, context.config, snapshot_id, init_time, sample, steps)
         write_forecast(dataset, out)
@@ -161,7 +177,8 @@ def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
 def _register(context: Context, job: TrainingJob, outcome: TrainingOutcome, run: Run) -> ModelVersion:
     with tempfile.TemporaryDirectory(prefix="minconv-register-") as folder:
         files = write_model_files(Path(folder), outcome.checkpoint, job, outcome.history)
-        return context.registry.register(run, files.checkpoint, lineage.version_tags(job), files.sizes, files.extra)
+        tags = lineage.version_tags(job, outcome.run_name)
+        return context.registry.register(run, files.checkpoint, tags, files.sizes, files.extra)
 
 
 def _scorecard_path(context: Context, version: ModelVersion, snapshot_id: str) -> Path:

@@ -21,6 +21,7 @@ from ..grid import GridSpec
 from ..progress import Progress, silent
 from ..statistics import Statistics, compute_statistics
 from ..windows import FrameReader, Split, Splits, make_splits
+from .parent import Parent
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class TrainingJob:
         splits: Its splits.
         statistics: Moments of its training split, of anomalies where the model predicts those.
         climatology: What anomalies are departures from; None: the model predicts the fields themselves.
+        parent: The version that the training starts from, whose statistics and climatology these are; None: it starts
+            from fresh weights.
     """
 
     config: Config
@@ -42,6 +45,7 @@ class TrainingJob:
     splits: Splits
     statistics: Statistics
     climatology: Climatology | None
+    parent: Parent | None = None
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -49,13 +53,16 @@ class TrainingJob:
         return tuple(float(mean) for mean in self.statistics.state.mean)
 
 
-def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> TrainingJob:
+def prepare(
+    config: Config, snapshot_id: str, progress: Progress = silent, *, parent: Parent | None = None
+) -> TrainingJob:
     """Cut the splits and take the statistics of the training split.
 
     Args:
         config: With an absolute `root`.
         snapshot_id: The version of the Archive to train on.
         progress: Told about the statistics.
+        parent: The version to start from; its statistics are kept (see `parent`).
 
     Raises:
         ConfigError: The Archive is too short for the splits and windows, or has another boundary.
@@ -70,6 +77,8 @@ def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> Tr
                 "set it to that, or ingest under another name"
             )
         splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
+        if parent is not None:
+            return TrainingJob(config, snapshot_id, grid, splits, parent.statistics, parent.climatology, parent)
         variables = tuple(config.variables)
         climatology = (
             fit_climatology(dataset, variables, splits.train, progress=progress) if config.model.anomaly else None
@@ -81,12 +90,14 @@ def prepare(config: Config, snapshot_id: str, progress: Progress = silent) -> Tr
 
 
 def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:
-    """A Forecaster with fresh weights, from the seed, and the Normalizer of the job's statistics."""
+    """A Forecaster as the training starts: fresh weights from the seed and the job's statistics, or its parent's."""
     torch.manual_seed(job.config.seed)
     forecaster = minconv.Forecaster(
         _forecaster_config(job, len(reader.forcing_channels)),
         activation_checkpointing=job.config.training.activation_checkpointing,
     )
+    if job.parent is not None:
+        return job.parent.start(forecaster)
     mean, std = _forcing_moments(reader)
     forecaster.normalizer = minconv.Normalizer(
         torch.cat((torch.tensor(job.mean), mean)),

@@ -1,8 +1,8 @@
 """The training loop: a plain function of a job and a worker, which knows neither Ray nor MLflow.
 
-What lives here: epochs, steps, validation, checkpoints, resuming. What does not: starting workers (`ray_train`).
+What lives here: epochs, steps, validation, checkpoints, resuming. What does not: the workers (`local`, `ray_train`).
 
-    run_loop(job, LocalWorker(Path("training")))     # without Ray: notebooks and tests
+    run_loop(job, LocalWorker(Path("training")))     # `local`: without Ray
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 import json
 import math
 import resource
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,48 +51,6 @@ class Worker(Protocol):
 
     def say(self, message: dict[str, Any]) -> None:
         """Tell the user how far it is; may be dropped."""
-
-
-@dataclass
-class LocalWorker:
-    """The only worker of a run in this process; keeps its newest checkpoint in `folder`."""
-
-    folder: Path
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    listener: Callable[[dict[str, Any]], None] = lambda message: None
-    rank: int = 0
-    world_size: int = 1
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module itself."""
-        return module
-
-    def total(self, values: Tensor) -> Tensor:
-        """The values themselves."""
-        return values
-
-    def latest(self) -> Path | None:
-        """The newest checkpoint."""
-        saved = sorted(self.folder.glob("epoch-*")) if self.folder.is_dir() else []
-        for path in reversed(saved):
-            if (path / checkpoints.MANIFEST).is_file():
-                return path
-        return None
-
-    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
-        """Keep the checkpoint, then remove older ones."""
-        if checkpoint is not None:
-            target = self.folder / f"epoch-{record['epoch']:05d}"
-            older = list(self.folder.glob("epoch-*")) if self.folder.is_dir() else []
-            shutil.copytree(checkpoint, target, dirs_exist_ok=True)
-            for path in older:
-                if path != target:
-                    shutil.rmtree(path)
-        self.listener({"kind": "epoch", **record})
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Pass it on."""
-        self.listener({"kind": "step", **message})
 
 
 def run_loop(job: TrainingJob, worker: Worker) -> None:

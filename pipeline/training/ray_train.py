@@ -1,6 +1,6 @@
 """Training on Ray: a Ray Train worker group around `run_loop`, with DistributedDataParallel (gloo on CPU, nccl on GPU).
 
-What lives here: resources, run name, progress, the outcome. What does not: the loop itself (`loop`).
+What lives here: resources, workers, progress. What does not: the loop itself (`loop`).
 
     with cluster.connect() as ray_cluster:
         outcome = train(job, run_name(config, snapshot_id), ray_cluster, progress)
@@ -17,7 +17,6 @@ import signal
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +28,16 @@ import minconv
 from ..cluster import Cluster, Mailbox
 from ..config import TrainingConfig
 from ..errors import PipelineError, TrainingError
-from ..progress import Event, Progress, silent
+from ..progress import Progress, silent
 from . import checkpoints
 from .job import TrainingJob
 from .loop import run_loop
+from .outcome import TrainingOutcome, diverged, event_of, too_late
 
 CHECKPOINTS_KEPT = 2
 RAYS_OWN_RECORD = "checkpoint_manager_snapshot.json"
 LISTEN_EVERY_SECONDS = 0.5
 GRACE_SECONDS = 60.0  # for the workers to end by themselves, before the driver gives them up
-
-
-@dataclass(frozen=True)
-class TrainingOutcome:
-    """A finished training run.
-
-    Attributes:
-        run_name: Its name.
-        checkpoint: Folder of the weights with the lowest validation error, for `minconv.load`.
-        history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second,
-            peak_memory_mb, ….
-        seconds: Wall time of this call, start-up included.
-    """
-
-    run_name: str
-    checkpoint: Path
-    history: tuple[dict[str, Any], ...]
-    seconds: float
 
 
 def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = silent) -> TrainingOutcome:
@@ -168,10 +150,6 @@ def _root_cause(error: BaseException) -> BaseException:
     return _root_cause(inner) if isinstance(inner, BaseException) and inner is not error else error
 
 
-def _too_late() -> TrainingError:
-    return TrainingError("training ran past training.deadline_seconds; raise it and start the same command again")
-
-
 class _Listener:
     """Turns the workers' messages into events while its context lasts, and remembers the first error."""
 
@@ -195,7 +173,7 @@ class _Listener:
         while not self._stop.wait(LISTEN_EVERY_SECONDS):
             self._hear()
             if time.time() > self._give_up_at:
-                self.error = self.error or _too_late()
+                self.error = self.error or too_late()
                 # out of Ray's waiting for workers that do not end by themselves
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
@@ -206,17 +184,7 @@ class _Listener:
                 self.error = self.error or message["error"]
                 self._give_up_at = min(self._give_up_at, time.time() + GRACE_SECONDS)
             else:
-                self._progress(self._event(message))
-
-    def _event(self, message: dict[str, Any]) -> Event:
-        steps, epoch = message["steps"], message["epoch"]
-        if message["kind"] == "epoch":  # it is the number of finished ones
-            values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
-            done, share = epoch * steps, f"epoch {epoch} of {self._epochs}"
-        else:
-            values = {"loss": message["loss"]}
-            done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {self._epochs}"
-        return Event("training", done, self._epochs * steps, "steps", values, share)
+                self._progress(event_of(message, self._epochs))
 
 
 def _ray_worker(arguments: dict[str, Any]) -> None:
@@ -280,11 +248,9 @@ class _RayWorker:
         if self.rank == 0:
             self._mailbox.put({"kind": "epoch", **record}, wait=True)
         if "failure" in record:
-            raise TrainingError(
-                f"{record['failure']}; nothing was registered; lower training.learning_rate or check the data"
-            )
+            raise diverged(record["failure"])
         if time.time() > self._deadline:
-            raise _too_late()
+            raise too_late()
 
     def say(self, message: dict[str, Any]) -> None:
         """Tell the driver."""

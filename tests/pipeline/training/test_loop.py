@@ -95,8 +95,13 @@ def test_a_torn_checkpoint_is_refused(sample_config: Config, snapshot_of: Snapsh
     run_loop(job, LocalWorker(tmp_path))
     (newest,) = tmp_path.glob("epoch-*")
     (newest / "optimizer.pt").write_bytes(b"half")
+
+    class Trusting(LocalWorker):
+        def latest(self) -> Path | None:
+            return newest
+
     with pytest.raises(TrainingError, match=r"optimizer\.pt is missing or altered"):
-        run_loop(job, LocalWorker(tmp_path))
+        run_loop(job, Trusting(tmp_path))
 
 
 def test_the_normalizer_holds_the_statistics_and_leaves_uniform_forcings_alone(

@@ -1,0 +1,114 @@
+"""Training in this process, without Ray: for notebooks, for small models, and where Ray is too much.
+
+What lives here: the only worker of such a run, which keeps its newest checkpoint. What does not: the loop (`loop`).
+
+    outcome = train_here(job, run_name(config, snapshot_id))     # training.workers: 0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import TrainingError
+from ..progress import Progress, silent
+from . import checkpoints
+from .job import TrainingJob
+from .loop import run_loop
+from .outcome import TrainingOutcome, diverged, event_of, too_late
+
+
+@dataclass
+class LocalWorker:
+    """The only worker of a run in this process; keeps its newest checkpoint in `folder`."""
+
+    folder: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    listener: Callable[[dict[str, Any]], None] = lambda message: None
+    rank: int = 0
+    world_size: int = 1
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module itself."""
+        return module
+
+    def total(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint that is whole: a kill may have come while one was written."""
+        for path in sorted(self.folder.glob("epoch-*"), reverse=True):
+            with contextlib.suppress(TrainingError):
+                checkpoints.verify(path)
+                return path
+        return None
+
+    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
+        """Keep the checkpoint, then remove older ones."""
+        if checkpoint is not None:
+            target = self.folder / f"epoch-{record['epoch']:05d}"
+            older = list(self.folder.glob("epoch-*"))
+            shutil.copytree(checkpoint, target, dirs_exist_ok=True)
+            for path in older:
+                if path != target:
+                    shutil.rmtree(path)
+        self.listener({"kind": "epoch", **record})
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Pass it on."""
+        self.listener({"kind": "step", **message})
+
+
+def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> TrainingOutcome:
+    """Train in this process; an interrupted run of the same name goes on from its newest valid checkpoint.
+
+    Args:
+        job: What to train.
+        name: Of the run (`lineage.run_name`).
+        progress: Told about steps (message "epoch 3 of 8") and finished epochs (values train_loss, validation_loss, …).
+
+    Raises:
+        TrainingError: There is no GPU where one is asked for, time is out, or a loss is not finite.
+    """
+    options, started = job.config.training, time.monotonic()
+    if options.gpu and not torch.cuda.is_available():
+        raise TrainingError("training.gpu=true needs a GPU and this machine has none; set training.gpu=false")
+
+    def listen(message: dict[str, Any]) -> None:
+        if "failure" in message:
+            raise diverged(message["failure"])
+        progress(event_of(message, options.epochs))
+        if message["kind"] == "epoch" and time.monotonic() - started > options.deadline_seconds:
+            raise too_late()
+
+    worker = LocalWorker(
+        job.config.work_dir / "training" / name, torch.device("cuda" if options.gpu else "cpu"), listen
+    )
+    with _threads(options.threads):
+        run_loop(job, worker)
+    newest = worker.latest()
+    if newest is None:
+        raise TrainingError(f"training run {name} ended without a whole checkpoint; start the same command again")
+    history = json.loads((newest / "state.json").read_text())["history"]
+    return TrainingOutcome(name, newest / "best", tuple(history), time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many threads for the body; whoever called, a notebook perhaps, has as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,57 @@
+"""What a training leaves and what it says on the way, whoever runs it.
+
+What lives here: the outcome, a worker's message as an event, the errors that end a run for good. What does not: running
+it (`local`, `ray_train`).
+
+    outcome.checkpoint     # folder that minconv.load reads
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import TrainingError
+from ..progress import Event
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """A finished training run.
+
+    Attributes:
+        run_name: Its name.
+        checkpoint: Folder of the weights with the lowest validation error, for `minconv.load`.
+        history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second,
+            peak_memory_mb, ….
+        seconds: Wall time of this call, start-up included.
+    """
+
+    run_name: str
+    checkpoint: Path
+    history: tuple[dict[str, Any], ...]
+    seconds: float
+
+
+def event_of(message: Mapping[str, Any], epochs: int) -> Event:
+    """A message of a worker (kind ``"step"`` or ``"epoch"``) as progress within a run of so many epochs."""
+    steps, epoch = message["steps"], message["epoch"]
+    if message["kind"] == "epoch":  # it is the number of finished ones
+        values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
+        done, share = epoch * steps, f"epoch {epoch} of {epochs}"
+    else:
+        values = {"loss": message["loss"]}
+        done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {epochs}"
+    return Event("training", done, epochs * steps, "steps", values, share)
+
+
+def diverged(failure: str) -> TrainingError:
+    """The loss is not finite: to repeat the run would not help."""
+    return TrainingError(f"{failure}; nothing was registered; lower training.learning_rate or check the data")
+
+
+def too_late() -> TrainingError:
+    """The run's deadline has passed."""
+    return TrainingError("training ran past training.deadline_seconds; raise it and start the same command again")
