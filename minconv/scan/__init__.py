@@ -38,7 +38,7 @@ INITIAL_STATE = 0.5
 
 # A backend is a module of this package with a function `scan(pre, initial_state, cell, bias)`; one that cannot run
 # everywhere also has `unavailable(device)`, which says why not, or nothing.
-_MODULES = {"triton": "triton_operator", "cpu": "cpu", "reference": "reference", "logspace": "logspace"}
+_MODULES = {"triton": "cuda", "cpu": "cpu", "reference": "reference", "logspace": "logspace"}
 # What "auto" means, by the type of the device; "reference" for any other.
 _AUTO = {"cuda": "triton", "cpu": "cpu"}
 _FUNCTIONS: dict[str, ScanFunction] = {}  # of the backends used so far

@@ -19,7 +19,16 @@ from torch import Tensor
 from ..errors import BackendError
 from ..memory import with_huge_pages
 from . import native, op, reference
-from .reference import compute_dtype, empty_frames, empty_state, is_channels_last
+from .frames import (
+    block_count,
+    compute_dtype,
+    dense,
+    dense_state,
+    empty_frames,
+    empty_state,
+    is_channels_last,
+    whole,
+)
 
 SOURCE = Path(__file__).with_name("cpu_kernel.cpp")
 
@@ -55,8 +64,8 @@ def forward(pre: Tensor, initial_state: Tensor | None, bias: Tensor | None, cell
     library = _library(pre.dtype)
     if library is None:
         return reference.forward(pre, initial_state, bias, cell)
-    x = _dense(pre, is_channels_last(pre))
-    h = with_huge_pages(empty_frames(x, x.shape[2] // _blocks(cell), x.shape[1], x.dtype))
+    x = dense(pre, is_channels_last(pre))
+    h = with_huge_pages(empty_frames(x, x.shape[2] // block_count(cell), x.shape[1], x.dtype))
     final_state = empty_state(h)
     arguments = (x, _compute(bias, x), _state(initial_state, h), h, final_state)
     _call(library.minconv_scan_forward, _shape(x, h, None, cell), x.dtype, arguments)
@@ -80,11 +89,11 @@ def backward(
         grad_initial, grad_bias = (pre.new_empty(0) if gradient is None else gradient for gradient in others)
         return grad_pre, grad_initial, grad_bias
     last = is_channels_last(pre)
-    x, dh = _dense(pre, last), None if grad_h is None else _dense(grad_h.to(pre.dtype), last)
+    x, dh = dense(pre, last), None if grad_h is None else dense(grad_h.to(pre.dtype), last)
     grad_pre = with_huge_pages(empty_frames(x, x.shape[2], x.shape[1], x.dtype))
     out_state = None if initial_state is None else empty_state(h)
     out_bias = None if bias is None else bias.new_empty(bias.shape, dtype=compute_dtype(x))
-    given = (x, _compute(bias, x), _state(initial_state, h), _whole(h, last), dh, _state(grad_final, h))
+    given = (x, _compute(bias, x), _state(initial_state, h), whole(h, last), dh, _state(grad_final, h))
     _call(library.minconv_scan_backward, _shape(x, h, dh, cell), x.dtype, (*given, grad_pre, out_state, out_bias))
     grad_initial = pre.new_empty(0) if out_state is None or initial_state is None else out_state.to(initial_state.dtype)
     grad_bias = pre.new_empty(0) if out_bias is None or bias is None else out_bias.to(bias.dtype)
@@ -111,33 +120,9 @@ def _shape(x: Tensor, h: Tensor, grad_h: Tensor | None, cell: str) -> _Shape:
     )
 
 
-def _blocks(cell: str) -> int:
-    return 2 if cell == "gru" else 3
-
-
-def _format(last: bool) -> torch.memory_format:
-    return torch.channels_last if last else torch.contiguous_format
-
-
-def _dense(frames: Tensor, last: bool) -> Tensor:
-    """[B, T, C, H, W] with dense frames of that layout and free batch and time strides; itself if it has them."""
-    if frames[0, :1].is_contiguous(memory_format=_format(last)):
-        return frames
-    return _copy(frames, last)
-
-
-def _whole(frames: Tensor, last: bool) -> Tensor:
-    """[B, T, C, H, W] without gaps, in that layout; itself if it is that."""
-    return frames if frames.flatten(0, 1).is_contiguous(memory_format=_format(last)) else _copy(frames, last)
-
-
-def _copy(frames: Tensor, last: bool) -> Tensor:
-    return frames.flatten(0, 1).contiguous(memory_format=_format(last)).view(frames.shape)
-
-
 def _state(state: Tensor | None, h: Tensor) -> Tensor | None:
     """[B, C, H, W] in the compute type, laid out as a frame of h."""
-    return None if state is None else state.to(compute_dtype(h)).contiguous(memory_format=_format(is_channels_last(h)))
+    return None if state is None else dense_state(state.to(compute_dtype(h)), is_channels_last(h))
 
 
 def _compute(bias: Tensor | None, pre: Tensor) -> Tensor | None:

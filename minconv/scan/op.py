@@ -1,9 +1,9 @@
 """The scan as two torch operators, which every kernel of it shares.
 
 `scan_forward` and `scan_backward` have one implementation in plain torch (`reference`) for all devices; a kernel for
-one device registers itself instead of it (`cpu`). What they have in common lives here: shapes and layouts for tracing,
-the derivative, the refusal of the second one and of forward-mode derivatives, and vmap. They work under torch.compile,
-torch.export and autocast (a 16-bit input stays 16-bit; the state is float32 anyway).
+one device registers itself instead of it (`cpu`, `cuda`). What they have in common lives here: shapes and layouts for
+tracing, the derivative, the refusal of the second one and of forward-mode derivatives, and vmap. They work under
+torch.compile, torch.export and autocast (a 16-bit input stays 16-bit; the state is float32 anyway).
 
     h, final_state = apply(pre_BTCHW, None, "gru", bias)
 
@@ -14,6 +14,7 @@ state or a bias, it returns an empty tensor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from torch.autograd import forward_ad
 
 from ..errors import GradientError
 from . import reference
-from .reference import NO_SECOND_DERIVATIVE, compute_dtype, empty_frames, empty_state
+from .frames import block_count, empty_frames, empty_state
+from .reference import NO_SECOND_DERIVATIVE
 
 _NO_FORWARD_MODE = (
     "the scan has reverse-mode derivatives only, but a forward-mode derivative was asked for; use backend='logspace' "
@@ -62,7 +64,7 @@ def scan_backward(
 
 @scan_forward.register_fake
 def _(pre: Tensor, initial_state: Tensor | None, bias: Tensor | None, cell: str) -> tuple[Tensor, Tensor]:
-    h = empty_frames(pre, pre.shape[2] // (2 if cell == "gru" else 3), pre.shape[1], pre.dtype)
+    h = empty_frames(pre, pre.shape[2] // block_count(cell), pre.shape[1], pre.dtype)
     return h, empty_state(h)
 
 
@@ -103,57 +105,22 @@ scan_forward.register_autograd(_differentiate, setup_context=_save)
 scan_backward.register_autograd(_refuse_second_derivative)
 
 
-@scan_forward.register_vmap
-def _(info: Any, in_dims: Any, pre: Tensor, initial_state: Any, bias: Any, cell: str) -> Any:
-    """The mapped dimension joins the batch; a bias that is mapped too is added beforehand."""
-    pre, initial_state = _joined(info, (pre, initial_state), in_dims[:2])
-    if bias is not None and in_dims[2] is not None:
-        pre, bias = _with_bias(info, pre, bias, in_dims[2]), None
-    h, final_state = scan_forward(pre, initial_state, bias, cell)
-    return (_apart(info, h), _apart(info, final_state)), (0, 0)
+def _one_by_one(operator: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Any]:
+    """Vmap as a loop: a kernel has work enough in each entry of the mapped dimension, which may have its own bias."""
+
+    def batched(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        entries = [
+            operator(*(x if dim is None else x.select(dim, entry) for x, dim in zip(arguments, in_dims, strict=True)))
+            for entry in range(info.batch_size)
+        ]
+        results = tuple(torch.stack(parts) for parts in zip(*entries, strict=True))
+        return results, (0,) * len(results)
+
+    return batched
 
 
-@scan_backward.register_vmap
-def _(
-    info: Any, in_dims: Any, pre: Tensor, initial_state: Any, bias: Any, h: Any, grad_h: Any, grad_final: Any, cell: str
-) -> Any:
-    """As above; each mapped element has a gradient of the bias of its own, so it is summed here."""
-    tensors, dims = (pre, initial_state, h, grad_h, grad_final), (*in_dims[:2], *in_dims[3:6])
-    pre, initial_state, h, grad_h, grad_final = _joined(info, tensors, dims)
-    if bias is not None:
-        pre = _with_bias(info, pre, bias, in_dims[2])
-    grad_pre, grad_initial, _ = scan_backward(pre, initial_state, None, h, grad_h, grad_final, cell)
-    grad_pre = _apart(info, grad_pre)
-    if bias is None:
-        grad_bias = grad_pre.new_empty(info.batch_size, 0)
-    else:
-        grad_bias = grad_pre.sum(dim=(1, 2, 4, 5), dtype=compute_dtype(grad_pre)).to(bias.dtype)
-    if initial_state is None:
-        return (grad_pre, grad_pre.new_empty(info.batch_size, 0), grad_bias), (0, 0, 0)
-    return (grad_pre, _apart(info, grad_initial), grad_bias), (0, 0, 0)
-
-
-def _joined(info: Any, tensors: tuple[Any, ...], dims: tuple[int | None, ...]) -> list[Any]:
-    """Each tensor [B, ...] with its mapped dimension, if it has one, folded into B."""
-    return [
-        None if tensor is None else _front(info, tensor, dim).flatten(0, 1)
-        for tensor, dim in zip(tensors, dims, strict=True)
-    ]
-
-
-def _front(info: Any, tensor: Tensor, dim: int | None) -> Tensor:
-    return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-
-
-def _apart(info: Any, tensor: Tensor) -> Tensor:
-    return tensor.reshape(info.batch_size, tensor.shape[0] // info.batch_size, *tensor.shape[1:])
-
-
-def _with_bias(info: Any, pre: Tensor, bias: Tensor, dim: int | None) -> Tensor:
-    if dim is None:
-        return pre + bias.to(pre.dtype)[:, None, None]
-    each = bias.movedim(dim, 0).to(pre.dtype)
-    return (_apart(info, pre) + each[:, None, None, :, None, None]).flatten(0, 1)
+scan_forward.register_vmap(_one_by_one(scan_forward))
+scan_backward.register_vmap(_one_by_one(scan_backward))
 
 
 def _refuse_forward_mode(*tensors: Tensor | None) -> None:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GradientError
+from .frames import block_count, compute_dtype, empty_frames, empty_state
 
 # Values of h in one block of frames: 256 KiB of float32 in each of about eight buffers.
 _BLOCK_VALUES = 2**16
@@ -43,7 +44,7 @@ def scan(pre: Tensor, initial_state: Tensor | None, cell: str, bias: Tensor | No
 
 def forward(pre: Tensor, initial_state: Tensor | None, bias: Tensor | None, cell: str) -> tuple[Tensor, Tensor]:
     """The recurrence without derivatives: h and the state after the last frame."""
-    h = empty_frames(pre, pre.shape[2] // _block_count(cell), pre.shape[1], pre.dtype)
+    h = empty_frames(pre, pre.shape[2] // block_count(cell), pre.shape[1], pre.dtype)
     state = _first_state(initial_state, h)
     gates = _Gates.empty(pre, bias, cell)
     cast = None if h.dtype == state.dtype else torch.empty_like(gates.g)
@@ -95,7 +96,7 @@ class _Gates(NamedTuple):
     @classmethod
     def empty(cls, pre: Tensor, bias: Tensor | None, cell: str) -> _Gates:
         """Buffers for the longest block."""
-        channels = pre.shape[2] // _block_count(cell)
+        channels = pre.shape[2] // block_count(cell)
         dtype = compute_dtype(pre)
         frames = min(pre.shape[1], _block_length(pre[:, 0, :channels]))
         x = pre[:, :frames] if bias is None and dtype == pre.dtype else empty_frames(pre, pre.shape[2], frames, dtype)
@@ -241,10 +242,6 @@ class _RefuseSecondDerivative(torch.autograd.Function):
         raise GradientError(NO_SECOND_DERIVATIVE)
 
 
-def _block_count(cell: str) -> int:
-    return 2 if cell == "gru" else 3
-
-
 def _first_state(initial_state: Tensor | None, h: Tensor) -> Tensor:
     if initial_state is None:
         return torch.full_like(h[:, 0], 0.5, dtype=compute_dtype(h))
@@ -259,30 +256,3 @@ def _frame_blocks(h: Tensor) -> list[tuple[int, int]]:
     """Ranges of frames (start, stop) in order."""
     frames, length = h.shape[1], _block_length(h[:, 0])
     return [(start, min(start + length, frames)) for start in range(0, frames, length)]
-
-
-def compute_dtype(pre: Tensor) -> torch.dtype:
-    """Type of the state and of all arithmetic."""
-    return torch.float64 if pre.dtype == torch.float64 else torch.float32
-
-
-def is_channels_last(frames: Tensor) -> bool:
-    """Whether each frame of [B, T, C, H, W] is channels_last (and not also NCHW)."""
-    frame = frames[0, :1]
-    return not frame.is_contiguous() and frame.is_contiguous(memory_format=torch.channels_last)
-
-
-def empty_frames(like: Tensor, channels: int, frames: int, dtype: torch.dtype) -> Tensor:
-    """New [B, frames, channels, H, W], each frame channels_last where those of `like` are."""
-    batch, _, _, height, width = like.shape
-    if is_channels_last(like):
-        return like.new_empty(batch, frames, height, width, channels, dtype=dtype).permute(0, 1, 4, 2, 3)
-    return like.new_empty(batch, frames, channels, height, width, dtype=dtype)
-
-
-def empty_state(h: Tensor) -> Tensor:
-    """New state [B, C, H, W] in the frame layout of h."""
-    batch, _, channels, height, width = h.shape
-    if is_channels_last(h):
-        return h.new_empty(batch, height, width, channels, dtype=compute_dtype(h)).permute(0, 3, 1, 2)
-    return h.new_empty(batch, channels, height, width, dtype=compute_dtype(h))

@@ -1,6 +1,4 @@
-"""The Triton backend without a GPU: its kernels in the interpreter, compiled ahead of time, and what it says when it
-cannot run.
-"""
+"""The Triton kernels without a GPU: in the interpreter, and compiled ahead of time."""
 
 from __future__ import annotations
 
@@ -13,14 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
-from minconv import BackendError
-from minconv.scan import scan, triton_launch, triton_operator
 from minconv.scan import triton as kernels
+from minconv.scan import triton_backward, triton_chunks, triton_forward, triton_launch
 
 ROOT = Path(__file__).parents[2]
-PRE = torch.zeros(1, 2, 2, 3, 4)
+LAYOUTS = ("nchw", "channels_last")
 needs_triton = pytest.mark.skipif(bool(kernels.MISSING), reason=kernels.MISSING)
 
 
@@ -38,66 +34,6 @@ def test_the_kernels_are_right_in_the_interpreter():
     assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 140
 
 
-def test_without_a_gpu_it_says_so():
-    with pytest.raises(BackendError, match=r"'triton' is not available: .*; 'auto' and 'reference' run on any device"):
-        scan(PRE, cell="gru", backend="triton")
-    if not kernels.MISSING:
-        assert triton_operator.unavailable(torch.device("cpu")) == "it needs tensors on a CUDA device, got cpu"
-
-
-def test_without_triton_everything_else_works():
-    code = """
-import sys
-sys.modules["triton"] = None  # import triton now fails
-import torch
-from minconv import BackendError
-from minconv.scan import scan, triton
-pre = torch.zeros(1, 2, 2, 3, 4)
-assert scan(pre, cell="gru")[0].shape == (1, 2, 1, 3, 4)
-try:
-    scan(pre, cell="gru", backend="triton")
-except BackendError as error:
-    print(error)
-"""
-    result = python("-c", code)
-    assert result.returncode == 0, result.stderr
-    assert "'triton' is not available: Triton cannot be imported" in result.stdout
-    assert "install the triton package" in result.stdout
-
-
-def test_the_kernels_are_loaded_on_first_use():
-    code = """
-import sys, torch
-from minconv.scan import scan
-scan(torch.zeros(1, 2, 2, 3, 4), cell="gru")
-print("minconv.scan.triton" in sys.modules)
-"""
-    result = python("-c", code)
-    assert result.stdout.strip() == "False", result.stderr
-
-
-@pytest.mark.parametrize(("capability", "message"), [((7, 5), "8.0 or newer, got 7.5"), ((9, 0), "could not build")])
-def test_a_gpu_that_cannot_run_it_is_named(capability, message, monkeypatch):
-    """As if there were a GPU: too old, and one that starts no kernel (here none can)."""
-    if kernels.MISSING or torch.cuda.is_available():
-        pytest.skip("needs Triton, and no GPU")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    triton_operator.unavailable.cache_clear()
-    assert message in triton_operator.unavailable(torch.device("cuda", 0))
-    triton_operator.unavailable.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("lanes", "per_thread"), [(100, 1), (2**18 - 1, 1), (2**18, 2), (2**19, 4), (2**20, 8), (2**30, 8)]
-)
-def test_a_thread_takes_more_where_there_is_enough_for_all(lanes, per_thread):
-    for itemsize in (2, 4, 8):
-        for backward in (False, True):
-            options = triton_launch.launch_options(lanes, itemsize, "gru", backward=backward)
-            most = min(4 if backward else 8, 16 // itemsize)
-            assert options["BLOCK"] == 32 * options["num_warps"] * min(per_thread, most)
-
-
 class Machine(NamedTuple):
     """What the compiler made of a kernel: registers and stack bytes of a thread, instructions of the loop over time."""
 
@@ -109,15 +45,24 @@ class Machine(NamedTuple):
         return sum(name.startswith(prefix) for name in self.loop)
 
 
-def build(direction: str, cell: str, io: str, layout: str, architecture: int) -> Machine:
-    """A kernel as the launch for many lanes would have it, with bias and initial state."""
+KERNELS = {
+    "forward": triton_forward.forward_kernel,
+    "backward": triton_backward.backward_kernel,
+    "summarise_forward": triton_chunks.summarise_forward,
+    "summarise_backward": triton_chunks.summarise_backward,
+}
+
+
+def build(name: str, cell: str, io: str, layout: str, architecture: int, *, chunked: bool = False) -> Machine:
+    """A kernel with bias and initial state, as the launch for many lanes would have it, or for few in chunks."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = getattr(kernels, f"{direction}_kernel")
+    kernel = KERNELS[name]
     itemsize = 4 if io == "fp32" else 2
-    options = triton_launch.launch_options(2**23, itemsize, cell, backward=direction == "backward")
+    lanes = 2**18 - 1 if chunked else 2**23
+    options = triton_launch.launch_options(lanes, itemsize, cell, backward=name.endswith("backward"))
     constants = {
         "BLOCKS": 2 if cell == "gru" else 3,
         "CELL": cell,
@@ -131,7 +76,11 @@ def build(direction: str, cell: str, io: str, layout: str, architecture: int) ->
     }
     pointers = dict.fromkeys(("pre", "h", "grad_h", "grad_pre"), f"*{io}")
     pointers |= dict.fromkeys(("state", "bias", "final", "grad_final", "grad_state", "partial"), "*fp32")
-    numbers = dict.fromkeys(("frames", "channels", "points"), "i32")
+    if chunked:
+        pointers["summary"] = "*fp32"
+    else:
+        constants["summary"] = None
+    numbers = dict.fromkeys(("frames", "length", "channels", "points"), "i32")
     signature = {
         name: "constexpr" if name in constants else pointers.get(name) or numbers.get(name, "i64")
         for name in kernel.arg_names
@@ -175,38 +124,35 @@ def _compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-# Registers of a thread, instructions for one value. Issuing instructions is the second limit after memory: in 16-bit
-# types 35 forward and 75 backward take as long as the memory does.
+# Registers of a thread, instructions for one value and frame. Issuing instructions is the second limit after memory: in
+# 16-bit types 35 forward and 75 backward take as long as the memory does.
 BUDGET = {
-    ("forward", "gru", "bf16"): (64, 30),
-    ("forward", "lstm", "bf16"): (72, 42),
-    ("forward", "explstm", "bf16"): (84, 34),
+    ("forward", "gru", "bf16"): (64, 28),
+    ("forward", "lstm", "bf16"): (64, 35),
+    ("forward", "explstm", "bf16"): (64, 32),
     ("backward", "gru", "bf16"): (64, 60),
-    ("backward", "lstm", "bf16"): (96, 78),
-    ("backward", "explstm", "bf16"): (84, 70),
-    ("forward", "gru", "fp32"): (40, 30),
-    ("forward", "lstm", "fp32"): (48, 42),
-    ("backward", "gru", "fp32"): (84, 56),
-    ("backward", "lstm", "fp32"): (128, 68),
+    ("backward", "lstm", "bf16"): (84, 75),
+    ("backward", "explstm", "bf16"): (72, 66),
+    ("forward", "gru", "fp32"): (56, 28),
+    ("forward", "lstm", "fp32"): (56, 35),
+    ("backward", "gru", "fp32"): (100, 54),
+    ("backward", "lstm", "fp32"): (128, 64),
 }
 EXPONENTIALS = {"gru": 2, "explstm": 2, "lstm": 4}
+PLANES = {"gru": 2, "lstm": 3, "explstm": 3}
+ALL = [(*kind, architecture, layout) for kind in BUDGET for architecture in (80, 90) for layout in LAYOUTS]
+# Those that the others resemble least; the rest takes a minute.
+QUICK = [
+    case for case in ALL if case[1] == "lstm" and case[2:] in (("bf16", 80, "nchw"), ("bf16", 90, "channels_last"))
+]
 
 
 @pytest.mark.usefixtures("_compiler")
 @pytest.mark.parametrize(
-    ("direction", "cell", "io", "architecture", "layout"),
-    [
-        *((*kind, 90, "channels_last") for kind in BUDGET),
-        *((direction, cell, "bf16", 90, "nchw") for direction in ("forward", "backward") for cell in ("gru", "lstm")),
-        *(
-            (direction, "gru", io, 80, "channels_last")
-            for direction in ("forward", "backward")
-            for io in ("bf16", "fp32")
-        ),
-        *((direction, "lstm", "bf16", 80, "channels_last") for direction in ("forward", "backward")),
-    ],
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in ALL], ids=str
 )
-def test_compiled_kernels_keep_their_budget(direction, cell, io, architecture, layout):
+def test_compiled_kernels_keep_their_budget(case):
+    direction, cell, io, architecture, layout = case
     registers, instructions = BUDGET[direction, cell, io]
     machine = build(direction, cell, io, layout, architecture)
     per_thread = machine.count("MUFU.RCP")  # one reciprocal for each value
@@ -220,6 +166,25 @@ def test_compiled_kernels_keep_their_budget(direction, cell, io, architecture, l
     assert machine.count("MUFU.EX2") == EXPONENTIALS[cell] * per_thread
     assert machine.count("MUFU.LG2") == 0
     width = per_thread * (4 if io == "fp32" else 2) * 8
-    planes = {"gru": 2, "lstm": 3, "explstm": 3}[cell]
+    planes = PLANES[cell]
     assert machine.count("LDG") == machine.count(f"LDG.E.{width}") == planes + (2 if direction == "backward" else 0)
     assert machine.count("STG") == machine.count(f"STG.E.{width}") == (planes if direction == "backward" else 1)
+
+
+@pytest.mark.usefixtures("_compiler")
+@pytest.mark.parametrize("architecture", [80, pytest.param(90, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cell", [pytest.param("gru", marks=pytest.mark.slow), "lstm"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_compiled_kernels_of_chunks_spill_nothing(name, cell, architecture):
+    """One value for each thread there; what counts is that many threads fit."""
+    machine = build(name, cell, "bf16", "channels_last", architecture, chunked=True)
+    frames = machine.count("MUFU.RCP")  # of one round of the loop
+    print(f"{machine.registers} registers, {len(machine.loop) / frames:.1f} instructions for each value")
+    assert machine.stack == 0
+    assert machine.count("LDL") == machine.count("STL") == 0
+    assert machine.registers <= 64
+    # Backward, the first pass does not need v: neither its plane nor its exponential.
+    without_v = name == "summarise_backward"
+    assert machine.count("MUFU.EX2") == (EXPONENTIALS[cell] - without_v) * frames
+    assert machine.count("LDG") == (PLANES[cell] + {"backward": 2}.get(name, 0)) * frames
+    assert machine.count("MUFU.LG2") == 0
