@@ -54,3 +54,11 @@ class ComparisonError(PipelineError):
 
 class PromotionError(PipelineError):
     """A promotion or a rollback was refused; the champion is the one it was before."""
+
+
+class LedgerError(PipelineError):
+    """The ledger of nights cannot be used, or another run holds it."""
+
+
+class LeaseLostError(LedgerError):
+    """Another run took over; what this one would have written was refused."""
