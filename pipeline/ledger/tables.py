@@ -143,8 +143,9 @@ def find_night(connection: sqlite3.Connection, key: NightKey) -> tuple[int, Nigh
     if row is None:
         return None
     steps = connection.execute("SELECT name, result FROM steps WHERE night = ? ORDER BY rowid", row[:1]).fetchall()
-    number, *facts = row
-    return number, Night(key, *facts, {name: json.loads(result) for name, result in steps})
+    number, started_at, finished_at, starts, error = row
+    results = {name: json.loads(result) for name, result in steps}
+    return number, Night(key, started_at, finished_at, starts, error, results)
 
 
 def find_lease(connection: sqlite3.Connection, pipeline: str) -> Lease | None:

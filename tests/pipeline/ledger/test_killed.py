@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 KEY = NightKey("blobs", "2020-03-11", "c", "d")
 HOLDER = """
 import sys
+import time
 from pathlib import Path
 from pipeline.errors import LeaseLostError
 from pipeline.ledger import Ledger, NightKey
@@ -27,13 +30,14 @@ with ledger.hold(NightKey("blobs", "2020-03-11", "c", "d"), seconds=float(sys.ar
         for number in range(10**6):
             tenure.record(f"step {number}", number)
             print(number, flush=True)  # acknowledged
+            time.sleep(float(sys.argv[3]))
     except LeaseLostError as error:
         sys.exit(f"refused: {error}")
 """
 
 
-def holder(path: Path, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDER, str(path), str(seconds)]
+def holder(path: Path, seconds: float, pause: float = 0.0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLDER, str(path), str(seconds), str(pause)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -64,13 +68,26 @@ def test_a_killed_holder_loses_nothing_that_was_acknowledged_and_blocks_nobody(t
     assert ledger.night(KEY).finished
 
 
+def stop_between_writes(pid: int, path: Path) -> None:
+    """One that is stopped within a transaction blocks the file, as the transaction may not be cut in two."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                return
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.05)
+
+
 def test_a_holder_that_sleeps_through_its_lease_is_fenced_off(tmp_path):
     path = tmp_path / "nights.db"
     ledger = Ledger(path)
-    process = holder(path, seconds=1.0)
+    process = holder(path, seconds=1.0, pause=0.1)
     try:
         process.stdout.readline()
-        os.kill(process.pid, signal.SIGSTOP)
+        stop_between_writes(process.pid, path)
         until(lambda: ledger.lease("blobs") is None)
         taken = ledger.take(KEY, 3600)
         assert isinstance(taken, Tenure)
