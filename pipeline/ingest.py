@@ -13,8 +13,8 @@ The whole of it happens under the Archive's lock, so that two ingests of the sam
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,31 @@ class IngestResult:
     appended: int
     dim: str
     coverage: str
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What an ingest would do.
+
+    Attributes:
+        archived: What the Archive holds already, None where there is none.
+        fields: What would be appended, lazily; None where there is nothing.
+        good: Files that passed every check of their own.
+        skipped: Files that are in the Archive already.
+        rejected: Files that break a rule.
+        waiting: Files that are good but cannot go in, wholly or in part, before others arrive.
+        ignored: Files that hold none of the configured variables.
+        ranges: Smallest and largest value of each variable in the good files, in the units of the configuration.
+    """
+
+    archived: xr.Dataset | None
+    fields: xr.Dataset | None
+    good: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    rejected: tuple[Rejection, ...]
+    waiting: tuple[Rejection, ...]
+    ignored: tuple[Path, ...]
+    ranges: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,47 @@ def ingest(config: Config, progress: Progress = silent) -> IngestResult:
                 config.archive_path, fields, config.archive, message=message, metadata=metadata, progress=progress
             )
         return _result(config, batch, assembly)
+
+
+@contextmanager
+def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]:
+    """Do all that `ingest` does but the commit; the files stay open while the body runs. Nothing is written.
+
+    Too many rejected files are no error here: they are what is looked for.
+
+    Raises:
+        SourceError: No folder, no file, or a variable that no file holds.
+        ConfigError: The Archive was made with other variables, units or boundary.
+    """
+    paths = find(config.source_path, config.source.files)
+    with ExitStack() as opened:
+        state = _state(config)
+        batch = _examine(config, paths, state, progress, opened)
+        _require_variables(config, batch, state)
+        checked = list(batch.good)
+        assembly, reference = _assemble(config, batch, state)
+        fields = assembly.fields
+        if fields is not None and reference is not None:
+            fields = _finished(config, fields, reference, state)
+        yield Rehearsal(
+            archived=state.archived,
+            fields=fields,
+            good=tuple(one.path for one in batch.good),
+            skipped=(*batch.skipped, *assembly.skipped),
+            rejected=(*batch.rejected, *assembly.rejected),
+            waiting=assembly.waiting,
+            ignored=tuple(batch.ignored),
+            ranges=_ranges(checked),
+        )
+
+
+def _ranges(candidates: Iterable[Candidate]) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for one in candidates:
+        for name, survey in one.surveys.items():
+            low, high = found.get(name, (survey.lowest, survey.highest))
+            found[name] = (min(low, survey.lowest), max(high, survey.highest))
+    return found
 
 
 def _state(config: Config) -> _State:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .invocation import invocation
+from .invocation import ConfigName, Data, Quiet, Settings, invocation, make_context
 
 app = typer.Typer()
 
@@ -22,4 +22,23 @@ def doctor(as_json: Json = False) -> None:
 
         quiet_libraries()
         if not diagnose(console, as_json):
+            raise typer.Exit(1)
+
+
+@app.command(epilog="Example: minconv check -c wfde5_gb --data data/wfde5_gb_2017-01")
+def check(
+    config: ConfigName,
+    model: Annotated[
+        str | None, typer.Option(metavar="URI", help="Also: has this registered model seen what it would be scored on?")
+    ] = None,
+    settings: Settings = None,
+    data: Data = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What a run would meet: files, variables, times, splits, leaks, cost of a step; exit code 1 if it would fail."""
+    with invocation(quiet or as_json) as console:
+        from .doctor import check_configuration
+
+        if not check_configuration(make_context(console, config, settings, data), model, as_json):
             raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The body of `minconv doctor`: look at the machine, say what works, what does not, and what to do.
+"""The bodies of `minconv doctor` and `minconv check`: look, say what works, what does not, and what to do.
 
 diagnose(Console(), as_json=False)      # whether nothing that is needed is broken
 """
@@ -8,23 +8,33 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import RegistryError
 from pipeline.health import Finding, examine
+from pipeline.preflight import check, model_findings
 from pipeline.registry import Registry
 
 from .console import Console
+from .context import Context
 
 
 def diagnose(console: Console, as_json: bool) -> bool:
-    """Show every finding.
+    """Look at this machine; whether nothing is broken."""
+    return _show(console, [*examine(Path("runs")), *_environment()], as_json)
 
-    Returns:
-        Whether nothing is broken.
-    """
-    found = [*examine(Path("runs")), *_environment()]
+
+def check_configuration(context: Context, model: str | None, as_json: bool) -> bool:
+    """Look at a configuration and its data, and at a registered model if one is named; whether nothing is broken."""
+    with context.console.stage("check") as progress:
+        found = list(check(context.config, progress))
+        if model is not None:
+            found += model_findings(context.config, context.registry.load(model))
+    return _show(context.console, found, as_json)
+
+
+def _show(console: Console, found: Sequence[Finding], as_json: bool) -> bool:
     broken = [one for one in found if one.state == "broken"]
     if as_json:
         findings = [dataclasses.asdict(one) for one in found]

@@ -54,7 +54,12 @@ class TrainingJob:
 
 
 def prepare(
-    config: Config, snapshot_id: str, progress: Progress = silent, *, parent: Parent | None = None
+    config: Config,
+    snapshot_id: str,
+    progress: Progress = silent,
+    *,
+    parent: Parent | None = None,
+    splits: Splits | None = None,
 ) -> TrainingJob:
     """Cut the splits and take the statistics of the training split.
 
@@ -63,6 +68,7 @@ def prepare(
         snapshot_id: The version of the Archive to train on.
         progress: Told about the statistics.
         parent: The version to start from; its statistics are kept (see `parent`).
+        splits: In place of those of the configuration.
 
     Raises:
         ConfigError: The Archive is too short for the splits and windows, or has another boundary.
@@ -76,7 +82,8 @@ def prepare(
                 f"boundary is {config.boundary}, but archive {config.archive_path} was ingested as {grid.boundary}; "
                 "set it to that, or ingest under another name"
             )
-        splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
+        if splits is None:
+            splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
         if parent is not None:
             return TrainingJob(config, snapshot_id, grid, splits, parent.statistics, parent.climatology, parent)
         variables = tuple(config.variables)

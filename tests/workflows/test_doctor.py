@@ -54,3 +54,16 @@ def test_this_machine_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 0, result.output
+
+
+def test_check_shows_and_fails_as_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = [Finding("files", "ok", "1 new")]
+    monkeypatch.setattr(doctor, "check", lambda config, progress: iter(found))
+    command = ["check", "-c", "demo", "--set", f"root={tmp_path}"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "1 new" in result.output
+    found.append(Finding("batch", "broken", "too large", "set training.batch_size=2"))
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output)["findings"][1]["advice"] == "set training.batch_size=2"

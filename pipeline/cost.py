@@ -1,0 +1,146 @@
+"""What a training would take of time, memory and disk, from the cost of one step, and what to change if it is too much.
+
+What lives here: arithmetic on a `StepCost`, and its verdicts. What does not: the steps (`training.trial`).
+
+    for finding in step_findings(config, cost, splits):
+        finding.found
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import machine
+from .config import Config
+from .health import Finding
+from .splits import Split, Splits
+from .training.loop import MAX_VALIDATION_WINDOWS
+from .training.trial import StepCost, workers_of
+from .windows import windows
+
+MEMORY_SHARE = 0.8  # of what is free that a training may take
+VALIDATION_SHARE = 1 / 3  # of a step's time for as many windows: no backward pass
+START_SECONDS = 30.0  # Ray and its workers
+
+
+def training_seconds(config: Config, cost: StepCost, splits: Splits) -> float:
+    """All epochs with their validation, without the start of Ray; `max_seconds` cuts it."""
+    options, length = config.training, config.window.history + config.window.horizon
+    steps = len(windows(splits.train, length, config.window.stride)) // options.batch_size
+    validated = min(MAX_VALIDATION_WINDOWS, len(windows(splits.validation, length)))
+    per_window = cost.seconds / options.batch_size  # all workers together
+    epoch = steps * cost.seconds + validated * per_window * VALIDATION_SHARE
+    total = options.epochs * epoch
+    return total if options.max_seconds is None else min(total, options.max_seconds)
+
+
+def largest_batch(cost: StepCost, workers: int, cached: int, available: int) -> int:
+    """Windows of a step over all workers that fit into `available` bytes; 0 where not even one each does.
+
+    Args:
+        cost: Measured.
+        workers: Of the training, all on this machine.
+        cached: Bytes of frames that each worker holds.
+        available: Bytes.
+    """
+    fixed = cost.peak_bytes - cost.windows * cost.bytes_per_window
+    room = MEMORY_SHARE * available / workers - fixed - cached
+    if room <= 0:
+        return 0
+    return workers * int(room / max(cost.bytes_per_window, 1.0))
+
+
+def cached_bytes(config: Config, splits: Splits, points: int) -> int:
+    """Bytes of frames that a worker keeps in memory."""
+    sizes = (4 * _frames(split) * points for split in (splits.train, splits.validation))
+    return sum(size for size in sizes if size <= config.training.cache_bytes)
+
+
+def step_findings(config: Config, cost: StepCost, splits: Splits, points: int) -> Iterator[Finding]:
+    """Time and memory of a step, predicted and measured; of the training; the largest batch.
+
+    Args:
+        config: Its training section.
+        cost: Of a step of one worker.
+        splits: Of the whole Archive.
+        points: Values of a frame: variables x grid.
+    """
+    options = config.training
+    yield Finding(
+        "model",
+        "ok",
+        f"{cost.parameters:,} parameters, {cost.windows} window(s) a step on each of {workers_of(config)} worker(s)",
+    )
+    yield Finding("step time", "ok", f"{_time(cost.seconds)} measured, {_time(cost.predicted_seconds)} predicted")
+    yield Finding(
+        "step memory", "ok", f"{_size(cost.peak_bytes)} measured, {_size(cost.predicted_bytes)} predicted, each worker"
+    )
+    seconds = training_seconds(config, cost, splits)
+    least = f"about {_time(seconds)} for {options.epochs} epoch(s), and {START_SECONDS:.0f} s to start"
+    if seconds > options.deadline_seconds:
+        advice = "raise training.deadline_seconds, or lower training.epochs, or use more workers or a GPU"
+        yield Finding("training time", "broken", f"{least}: past training.deadline_seconds", advice)
+    else:
+        yield Finding("training time", "ok", least)
+    yield batch_finding(config, cost, cached_bytes(config, splits, points), _available(config))
+
+
+def batch_finding(config: Config, cost: StepCost, cached: int, available: int) -> Finding:
+    """Whether the batch fits, and how large it could be."""
+    options = config.training
+    most = largest_batch(cost, workers_of(config), cached, available)
+    found = f"training.batch_size {options.batch_size}; about {most} would fit into {_size(available)} free"
+    if most >= options.batch_size:
+        return Finding("batch", "ok", found)
+    smaller = f"set training.batch_size={most}" if most else "set training.activation_checkpointing=true"
+    return Finding("batch", "broken", found, f"{smaller}, or make window.horizon or model.hidden smaller")
+
+
+def resource_findings(config: Config, frames: int, points: int) -> Iterator[Finding]:
+    """Processors, GPUs and disk against what the configuration asks for.
+
+    Args:
+        config: Its training section and folders.
+        frames: Of the Archive, all samples together.
+        points: Values of a frame: variables x grid.
+    """
+    options = config.training
+    asked, cpus, gpus = workers_of(config) * (options.threads or 1), machine.processors(), len(machine.gpus())
+    if asked > cpus:
+        advice = "lower training.workers or training.threads, or train on a cluster: --address"
+        yield Finding("processors", "note", f"{asked} asked for, {cpus} here", advice)
+    if options.gpu and gpus < workers_of(config):
+        advice = "set training.gpu=false or fewer workers, or train on a cluster: --address"
+        yield Finding("gpu", "note", f"{workers_of(config)} asked for, {gpus} here", advice)
+    needed, free = frames * points * 4, machine.free_disk(config.root)
+    if needed > free:
+        yield Finding(
+            "disk",
+            "broken",
+            f"the archive may take {_size(needed)}, {_size(free)} are free",
+            "set root: to a larger disk",
+        )
+    else:
+        yield Finding("disk", "ok", f"the archive takes at most {_size(needed)}, {_size(free)} are free")
+
+
+def _available(config: Config) -> int:
+    if config.training.gpu and (devices := machine.gpus()):
+        return min(one.memory for one in devices) * workers_of(config)
+    return machine.memory().available
+
+
+def _frames(split: Split) -> int:
+    return split.samples.size * split.frames.size
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
