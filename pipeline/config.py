@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config_file import read_tree
 from .config_message import sentence
+from .config_operations import PromotionConfig
 from .config_sections import (
     ArchiveConfig,
     Count,
@@ -49,6 +50,7 @@ __all__ = [
     "ForecastConfig",
     "GenerateConfig",
     "ModelConfig",
+    "PromotionConfig",
     "Section",
     "SourceConfig",
     "SplitConfig",
@@ -83,6 +85,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     forecast: ForecastConfig = ForecastConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    promotion: PromotionConfig = PromotionConfig()
 
     @field_validator("variables")
     @classmethod
@@ -123,6 +126,10 @@ class Config(Section):
             raise ValueError(
                 f"training.batch_size must be a multiple of training.workers ({self.training.workers}), "
                 f"got {self.training.batch_size}"
+            )
+        if unknown := [name for name in self.promotion.variables if name not in self.variables]:
+            raise ValueError(
+                f"promotion.variables must be among the variables ({', '.join(self.variables)}), got {unknown[0]!r}"
             )
         if self.model.damping and not self.model.tendency:
             raise ValueError("model.damping needs model.tendency=true, got false")

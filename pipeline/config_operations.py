@@ -1,0 +1,32 @@
+"""The sections of a configuration that operate the pipeline; none of them changes the weights of a model.
+
+What lives here: one frozen pydantic class per section. What does not: what is modelled and how (`config_sections`),
+rules between sections (`config`).
+
+    PromotionConfig(tolerance=0.02).confidence      # 0.95
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .config_sections import Count, Number, Positive, Section, Share
+
+
+class PromotionConfig(Section):
+    """When a challenger becomes champion; the errors meant are RMSE over the test cases."""
+
+    variables: tuple[str, ...] = Field((), description="variables that the primary metric averages over; empty: all")
+    confidence: Share = Field(0.95, description="of the intervals")
+    gain: Annotated[Number, Field(ge=0.0, lt=1.0)] = Field(
+        0.001, description="smallest relative gain on the primary metric that is worth a change of champion"
+    )
+    tolerance: Annotated[Number, Field(ge=0.0)] = Field(
+        0.05, description="relative loss that one variable at one lead time may have"
+    )
+    minimum_cases: Positive = Field(8, description="with fewer test cases nothing is promoted")
+    draws: Annotated[Positive, Field(ge=100)] = Field(2000, description="draws of the bootstrap")
+    block: Positive | None = Field(None, description="neighbouring cases drawn together; empty: by how alike they are")
+    seed: Count = Field(0, description="of the bootstrap")
