@@ -54,7 +54,7 @@ test-slow: install ## the slow tests and those that start Ray
 
 .PHONY: bench
 bench: install ## the scan and the training step against their floors on this machine's CPU → runs/bench/
-	$(BIN)/python tests/bench/cpu.py --threads 1 --case scan --case step-16-1 --out runs/bench
+	$(BIN)/python tests/bench/cpu.py --out runs/bench
 
 .PHONY: lint
 lint: install ## ruff (rules and format) and mypy
