@@ -32,6 +32,7 @@ from .config_sections import (
     ForecastConfig,
     GenerateConfig,
     ModelConfig,
+    Role,
     Section,
     SourceConfig,
     SplitConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "GenerateConfig",
     "ModelConfig",
     "PromotionConfig",
+    "Role",
     "Section",
     "SourceConfig",
     "SplitConfig",
@@ -101,6 +103,8 @@ class Config(Section):
                     f"{name!r} is the name of a dimension or coordinate ({', '.join(RESERVED_NAMES)}); rename it and "
                     "put the name in the files into source_name"
                 )
+        if not any(variable.role == "prognostic" for variable in variables.values()):
+            raise ValueError("at least one must have the role prognostic, got none; nothing could be fed back")
         return variables
 
     @field_validator("forcings")
@@ -158,6 +162,15 @@ class Config(Section):
                     f"generate.steps must be at least window.history + {name} ({history} + {ahead}), "
                     f"got {generate.steps}; raise it or shorten the window or forecast"
                 )
+
+    def of_role(self, *roles: Role) -> tuple[str, ...]:
+        """Names of the variables that have one of these roles, role by role."""
+        return tuple(name for role in roles for name, variable in self.variables.items() if variable.role == role)
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The predicted variables in the order of a model's channels: prognostic, then diagnostic."""
+        return self.of_role("prognostic", "diagnostic")
 
     @property
     def work_dir(self) -> Path:

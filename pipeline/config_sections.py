@@ -27,6 +27,7 @@ Number = Annotated[float, BeforeValidator(_no_flag)]
 Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
 Flag = Annotated[bool, Field(strict=True)]
 Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
+Role = Literal["prognostic", "forcing", "static", "diagnostic"]
 Forcing = Literal["time_of_day", "time_of_year", "latitude", "longitude", "mask"]
 
 
@@ -72,8 +73,13 @@ class SourceConfig(Section):
 
 
 class VariableConfig(Section):
-    """One prognostic variable: predicted, and fed back in a rollout."""
+    """One variable of the archive."""
 
+    role: Role = Field(
+        "prognostic",
+        description="prognostic: predicted and fed back; diagnostic: predicted only; forcing: known ahead, an input; "
+        "static: constant in time, an input",
+    )
     units: str = Field(description="units in the archive; input in other, convertible units is converted")
     source_name: str | None = Field(None, description="name in the files, where it differs from the name here")
     valid_range: tuple[Number, Number] | None = Field(

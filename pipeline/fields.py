@@ -27,6 +27,8 @@ def field_dims(dataset: xr.Dataset) -> tuple[str, ...]:
 def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset in the Archive's dtype and dimension order, without encodings inherited from its files.
 
+    Coordinates over both dimensions of space stay: the mask, and static fields.
+
     Raises:
         ArchiveError: The dimensions are none of `FIELD_DIMS`, or one has no coordinate.
     """
@@ -40,7 +42,9 @@ def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
         raise ArchiveError(
             f"fields of an archive need a coordinate for every dimension; {missing[0]!r} has none; add it"
         )
-    kept = moved.drop_vars([name for name in moved.coords if name not in (*order, "mask")])
+    kept = moved.drop_vars(
+        [name for name, data in moved.coords.items() if name not in order and data.dims != order[-2:]]
+    )
     return numbered(kept, 0).transpose(*order, missing_dims="ignore").astype("float32").drop_encoding()
 
 

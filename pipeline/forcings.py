@@ -19,7 +19,7 @@ mask             1 where the data are valid, 0 where they never are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,18 +46,26 @@ class ForcingFields:
         names: Forcings, in the order of their channels.
         grid: Where.
         mask: Bool [H, W], True where the data are valid.
+        statics: Further fields that are constant in time, [H, W] by name; missing values become their mean.
 
     Attributes:
         names: The forcings.
-        channels: Name of every channel.
+        channels: Name of every channel, the static fields' last.
 
     Raises:
         ConfigError: Latitude or longitude is asked for on a grid that has none.
     """
 
-    def __init__(self, names: Sequence[Forcing], grid: GridSpec, mask: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        names: Sequence[Forcing],
+        grid: GridSpec,
+        mask: NDArray[np.bool_],
+        statics: Mapping[str, NDArray[np.floating]] | None = None,
+    ) -> None:
         self.names = tuple(names)
-        self.channels = tuple(channel for name in self.names for channel in CHANNELS[name])
+        own = {name: _without_gaps(field) for name, field in (statics or {}).items()}
+        self.channels = (*(channel for name in self.names for channel in CHANNELS[name]), *own)
         self._shape = grid.shape
         for name in self.names:
             if name in GEOGRAPHIC and not grid.geographic:
@@ -66,6 +74,7 @@ class ForcingFields:
                     f"{grid.x_name}); remove it from forcings"
                 )
         self._static = {name: self._static_channels(name, grid, mask) for name in self.names if name not in TIMED}
+        self._own = np.stack(list(own.values())) if own else np.empty((0, *grid.shape), dtype=np.float32)
 
     def at(self, times: NDArray[np.generic]) -> NDArray[np.float32]:
         """The channels at given times.
@@ -74,7 +83,7 @@ class ForcingFields:
             times: datetime64 (UTC) of any shape; where no forcing depends on the time of day or year, any numbers.
 
         Returns:
-            [*times.shape, Cf, H, W], finite, between -1 and 1.
+            [*times.shape, Cf, H, W], finite; of order one but for the static fields, which keep their units.
 
         Raises:
             ConfigError: A forcing needs dates and the times are not.
@@ -86,6 +95,7 @@ class ForcingFields:
             target = out[..., channel : channel + width, :, :]
             target[...] = _phases(name, times)[..., None, None] if name in TIMED else self._static[name]
             channel += width
+        out[..., channel:, :, :] = self._own
         return out
 
     @staticmethod
@@ -93,6 +103,11 @@ class ForcingFields:
         lat, lon = np.meshgrid(np.deg2rad(grid.y), np.deg2rad(grid.x), indexing="ij")
         fields = {"latitude": [np.sin(lat)], "longitude": [np.sin(lon), np.cos(lon)], "mask": [mask]}
         return np.stack([np.asarray(field, dtype=np.float32) for field in fields[name]])
+
+
+def _without_gaps(field: NDArray[np.floating]) -> NDArray[np.float32]:
+    gaps = np.isnan(field)
+    return np.where(gaps, field[~gaps].mean() if not gaps.all() else 0.0, field).astype(np.float32)
 
 
 def _phases(name: Forcing, times: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 import minconv
 
 from . import archive
-from .cadence import infer
 from .config import Config
 from .errors import ForecastError
 from .fields import time_text
@@ -68,6 +67,8 @@ def open_reader(
         cache_bytes,
         split,
         model.climatology,
+        static_variables=known.get("static_variables", ()),
+        forcing_variables=known.get("forcing_variables"),
     )
     trained_on = GridSpec.from_dict(known["grid"])
     if reader.grid != trained_on:
@@ -103,10 +104,11 @@ def forecast(
     if reader.sampled and sample is None and init_time is None:
         with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
             sample = make_splits(dataset, config.split, config.gap).test.samples.start
+    wanted_steps = steps or config.forecast_steps
     cases = cases_at(
         reader,
         int(model.metadata["history"]),
-        init_times=() if init_time is None else (_parse_time(init_time),),
+        init_times=_newest_start(reader, wanted_steps) if init_time is None else (_parse_time(init_time),),
         samples=() if sample is None else (sample,),
     )
     title = (
@@ -119,7 +121,14 @@ def forecast(
         "config_hash": config.hash(),
         "code_version": code_version(),
     }
-    return make_forecast(model, reader, cases, steps or config.forecast_steps, attributes)
+    return make_forecast(model, reader, cases, wanted_steps, attributes)
+
+
+def _newest_start(reader: FrameReader, steps: int) -> tuple[Any, ...]:
+    """The newest time for which the forcing variables are known for all steps; empty where there are none of them."""
+    if reader.sampled or not reader.forcing_variables:
+        return ()
+    return (reader.times[max(len(reader.times) - 1 - steps, 0)],)
 
 
 def _parse_time(text: str) -> np.datetime64:
@@ -157,30 +166,21 @@ def cases_at(
 
 def predict(model: RegisteredModel, reader: FrameReader, cases: Sequence[Window], steps: int) -> NDArray[np.float32]:
     """Roll the model out from each case's `history` frames: physical units, [B, steps, C, H, W], NaN where masked."""
-    history = int(model.metadata["history"])
-    frames, forcing = reader.read(cases, history)
+    history, prognostic = int(model.metadata["history"]), model.forecaster.config.prognostic_channels
+    reader.require_forcing(max(case.start for case in cases) + history - 1, steps)
+    frames, _ = reader.read(cases, history)
+    forcing = reader.forcing(cases, history + steps)
     valid = np.stack([valid_times(reader, case.start + history - 1, steps) for case in cases])
-    future = reader.forcing_at(valid)
     with torch.no_grad():
-        seen = torch.cat((frames, forcing), dim=2)
-        predicted = list(minconv.rollout(model.forecaster, seen, steps, future, mask=reader.mask))
+        seen = torch.cat((frames[:, :, :prognostic], forcing[:, :history]), dim=2)
+        predicted = list(minconv.rollout(model.forecaster, seen, steps, forcing[:, history:], mask=reader.mask))
     fields = reader.physical(torch.stack(predicted, dim=1).numpy(), valid)
     return np.where(reader.mask.numpy(), fields, np.float32(np.nan))
 
 
 def valid_times(reader: FrameReader, init: int, steps: int) -> NDArray[Any]:
-    """Times of the `steps` frames after frame number `init`: the Archive's, then on in its cadence.
-
-    Raises:
-        ForecastError: The Archive's one frame has no cadence.
-    """
-    known = reader.times[init + 1 : init + 1 + steps]
-    if len(known) == steps:
-        return known
-    cadence = infer(reader.times)
-    if cadence is None:
-        raise ForecastError("an archive of one frame does not say how far its frames are apart; ingest more frames")
-    return np.concatenate((known, cadence.after(reader.times[-1], steps - len(known))))
+    """Times of the `steps` frames after frame number `init`; see `FrameReader.times_from`."""
+    return reader.times_from(init + 1, steps)
 
 
 def lead_times(reader: FrameReader, init: int, steps: int) -> NDArray[np.timedelta64]:

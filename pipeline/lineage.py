@@ -27,7 +27,18 @@ from .training.parent import Parent
 OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "model", "training")
 
 # The rooms whose code can change them, beside minconv: the training, and what makes its input from the archive.
-OUTCOME_ROOMS = ("training", "climatology", "cycle", "forcings", "grid", "sampler", "splits", "statistics", "windows")
+OUTCOME_ROOMS = (
+    "training",
+    "climatology",
+    "cycle",
+    "forcings",
+    "frames",
+    "grid",
+    "sampler",
+    "splits",
+    "statistics",
+    "windows",
+)
 
 
 def run_name(config: Config, snapshot_id: str, parent: Parent | None = None, date: str | None = None) -> str:
@@ -76,8 +87,10 @@ def model_metadata(job: TrainingJob) -> dict[str, Any]:
     config = job.config
     return {
         "name": config.name,
-        "variables": list(config.variables),
-        "units": {name: variable.units for name, variable in config.variables.items()},
+        "variables": list(config.predicted),
+        "units": {name: config.variables[name].units for name in config.predicted},
+        "static_variables": list(config.of_role("static")),
+        "forcing_variables": job.forcing_mean,
         "forcings": list(config.forcings),
         "fill": list(job.mean),
         "history": config.window.history,

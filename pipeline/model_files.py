@@ -26,12 +26,12 @@ class ModelFiles:
     Attributes:
         checkpoint: Folder for `minconv.load`.
         extra: ``config.yaml``, ``grid.json`` and, for a model of anomalies, the climatology.
-        sizes: Channels in, channels out, height, width.
+        sizes: Channels in, channels out, height, width, and how many of the channels out are diagnostic.
     """
 
     checkpoint: Path
     extra: tuple[Path, ...]
-    sizes: tuple[int, int, int, int]
+    sizes: tuple[int, ...]
 
 
 def write_model_files(
@@ -50,7 +50,8 @@ def write_model_files(
     config, grid = folder / "config.yaml", folder / "grid.json"
     config.write_text(job.config.to_yaml(), encoding="utf-8")
     grid.write_text(json.dumps(job.grid.to_dict()), encoding="utf-8")
-    sizes = (forecaster.config.in_channels, forecaster.config.out_channels, *job.grid.shape)
+    known = forecaster.config
+    sizes = (known.in_channels, known.out_channels, *job.grid.shape, known.diagnostic_channels)
     extra = [config, grid]
     if job.climatology is not None:
         extra.append(folder / CLIMATOLOGY_FILE)

@@ -1,9 +1,10 @@
 """The registered model as MLflow sees it: `mlflow.pyfunc.load_model` runs this file ("models from code", no pickle).
 
-Input: a dict with ``history`` float32 [B, T, C + F, H, W] in physical units (anomalies, where the model was trained on
+Input: a dict with ``history`` float32 [B, T, P + F, H, W] in physical units (anomalies, where the model was trained on
 anomalies: its ``climatology.npz`` lies beside the checkpoint) and, where it has forcings, ``forcing`` float32
-[B, steps, F, H, W] valid at the predicted times; ``params={"steps": n}`` for a model without forcings.
-Output: float32 [B, steps, C, H, W]. The pipeline itself loads the checkpoint without MLflow's loader (see `registry`).
+[B, steps, F, H, W] beside the predicted frames; ``params={"steps": n}`` for a model without forcings. The forcings
+beside a frame are those of the frame after it, as `windows` reads them. Output: float32 [B, steps, C, H, W], of which
+the first P are fed back. The pipeline itself loads the checkpoint without MLflow's loader (see `registry`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Windows: training and test cases in time, read as tensors [B,T,C,H,W] straight from the Archive's Zarr arrays.
 
 What lives here: listing the windows of a split and reading them, with forcings, free of NaN. What does not: the cuts
-between splits (`splits`) and the order of visits (`sampler`), both importable from here as well; Dask, which is no part
-of a loader.
+between splits (`splits`) and the order of visits (`sampler`), both importable from here as well; the arrays (`frames`);
+Dask, which is no part of a loader.
+
+The forcing beside a frame is the one valid a step later: at the time of the frame that is predicted from it.
 
     splits = make_splits(dataset, config.split, config.gap)
     cases = windows(splits.train, length=40, stride=1)
@@ -13,7 +15,7 @@ of a loader.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +25,17 @@ import torch
 from numpy.typing import NDArray
 
 from .archive import open_arrays, open_dataset
+from .cadence import infer
 from .climatology import Climatology
 from .config import Forcing
-from .errors import ArchiveError, ConfigError
+from .errors import ArchiveError, ConfigError, ForecastError
 from .forcings import ForcingFields
+from .frames import Frames
 from .grid import GridSpec
 from .sampler import order
 from .splits import Span, Split, Splits, make_splits
 
 __all__ = ["FrameReader", "Span", "Split", "Splits", "Window", "make_splits", "order", "windows"]
-
-# Frames read at once while a split is taken into memory: bounds the copy that lies beside it.
-FRAMES_PER_READ = 256
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,21 @@ class FrameReader:
     Args:
         path: The Archive.
         snapshot_id: Its version; None takes the newest.
-        variables: Prognostic variables, in the order of their channels.
-        forcings: Forcings, in the order of their channels.
+        variables: Predicted variables, in the order of their channels.
+        forcings: Computed forcings, in the order of their channels.
         fill: Per variable, the value put at masked points and where a value is missing (e.g. the mean).
         cache_bytes: Memory that the frames may take.
         split: Frames to hold in memory; None means the whole Archive.
         climatology: Read anomalies, departures from it; `fill` then fills anomalies. None reads the fields themselves.
+        static_variables: Fields of the Archive that are constant in time; their channels follow the forcings'.
+        forcing_variables: Fields of the Archive that are known ahead, with their fill values; their channels come last.
 
     Attributes:
         grid: The Archive's `GridSpec`.
         mask: Bool [H, W], True where every variable is valid.
         times: The Archive's time axis: datetime64, or float64 seconds.
-        forcing_channels: Names of the forcing channels.
+        forcing_channels: Names of the forcing channels: forcings, static variables, forcing variables.
+        forcing_variables: Names of the last of them.
         cached: Whether the split lies in memory.
         sampled: Whether the Archive holds independent samples rather than one time series.
         samples: How many (1 in a time archive).
@@ -113,36 +117,55 @@ class FrameReader:
         cache_bytes: int,
         split: Split | None = None,
         climatology: Climatology | None = None,
+        *,
+        static_variables: Sequence[str] = (),
+        forcing_variables: Mapping[str, float] | None = None,
     ) -> None:
         if len(fill) != len(variables):
             raise ValueError(f"fill must have one value per variable ({len(variables)}), got {len(fill)}")
+        known_ahead = dict(forcing_variables or {})
         with open_dataset(path, snapshot_id) as dataset:
-            missing = [name for name in variables if name not in dataset.data_vars]
-            if missing:
-                held = ", ".join(str(name) for name in dataset.data_vars if name != "mask")
-                raise ArchiveError(f"archive {path} has no variable '{missing[0]}', only {held}; correct 'variables'")
+            _require(path, dataset.data_vars, (*variables, *known_ahead))
+            _require(path, dataset.coords, static_variables)
             self.grid = GridSpec.from_dataset(dataset)
             self.times: NDArray[Any] = dataset["time"].values
             self.sampled = "sample" in dataset.dims
             self.samples = int(dataset.sizes.get("sample", 1))
             self.attributes = {str(name): dict(dataset[name].attrs) for name in (*variables, *dataset.dims)}
             self._valid: NDArray[np.bool_] = dataset["mask"].values.astype(bool)
+            statics = {name: dataset[name].values for name in static_variables}
         self.mask = torch.from_numpy(self._valid)
-        self._extent = Split("archive", Span(0, self.samples), Span(0, len(self.times)))
-        self._fill = np.asarray(fill, dtype=np.float32)
-        self._fields = ForcingFields(forcings, self.grid, self._valid)
-        self.forcing_channels = self._fields.channels
-        self._fields.at(self.times[:1])  # refuses forcings that do not fit these times now, not at the first batch
-        held_open: Mapping[str, Any] = open_arrays(path, variables, snapshot_id)
-        self._arrays = [held_open[name] for name in variables]
         self._climatology = climatology
-        self._held = split if split is not None else self._extent
-        self._frames = self._load(self._held) if self._bytes(self._held) <= cache_bytes else None
+        self._fields = ForcingFields(forcings, self.grid, self._valid, statics)
+        self._fields.at(self.times[:1])  # refuses forcings that do not fit these times now, not at the first batch
+        self.forcing_variables = tuple(known_ahead)
+        self.forcing_channels = (*self._fields.channels, *self.forcing_variables)
+        arrays: Mapping[str, Any] = open_arrays(path, (*variables, *known_ahead), snapshot_id)
+        held = split or Split("archive", Span(0, self.samples), Span(0, len(self.times)))
+        normal = None if climatology is None else lambda span: self._normal(self.times[span.slice])
+        share = cache_bytes // max(len(arrays), 1)
+        self._predicted = Frames(
+            [arrays[name] for name in variables],
+            fill,
+            self._valid,
+            self.sampled,
+            held,
+            share * len(variables),
+            normal,
+        )
+        self._known_ahead = Frames(
+            [arrays[name] for name in known_ahead],
+            list(known_ahead.values()),
+            self._valid,
+            self.sampled,
+            held,
+            share * len(known_ahead),
+        )
 
     @property
     def cached(self) -> bool:
         """Whether the split lies in memory."""
-        return self._frames is not None
+        return self._predicted.cached
 
     def read(self, cases: Sequence[Window], length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames and forcings of some windows.
@@ -153,73 +176,84 @@ class FrameReader:
 
         Returns:
             Frames float32 [B, T, C, H, W] in physical units and forcing float32 [B, T, Cf, H, W] (Cf may be 0), both
-            free of NaN.
+            free of NaN; see `forcing`.
 
         Raises:
             ValueError: A window reaches beyond the archive.
         """
-        frames = np.empty((len(cases), length, len(self._arrays), *self.grid.shape), dtype=np.float32)
+        frames = np.empty((len(cases), length, len(self._predicted), *self.grid.shape), dtype=np.float32)
         for row, case in enumerate(cases):
-            frames[row] = self._window(case, length)
-        starts = np.array([case.start for case in cases], dtype=np.int64)
-        times = self.times[starts[:, None] + np.arange(length)]
-        return torch.from_numpy(frames), self.forcing_at(times)
+            if not (0 <= case.sample < self.samples and 0 <= case.start <= len(self.times) - length):
+                raise ValueError(
+                    f"{case} of {length} frames reaches beyond the archive of {self.samples} sample(s) of "
+                    f"{len(self.times)} frames"
+                )
+            frames[row] = self._predicted.at(case.sample, Span(case.start, case.start + length))
+        return torch.from_numpy(frames), self.forcing(cases, length)
+
+    def forcing(self, cases: Sequence[Window], length: int) -> torch.Tensor:
+        """What is known ahead, beside `length` frames from the start of each window: [B, length, Cf, H, W].
+
+        Beside each frame lies what is valid a step later. `length` may reach beyond the archive, where forcing
+        variables repeat their last frame: what a prediction needs of them is checked by `require_forcing`.
+        """
+        out = np.empty((len(cases), length, len(self.forcing_channels), *self.grid.shape), dtype=np.float32)
+        fixed = len(self._fields.channels)
+        if fixed:
+            times = np.stack([self.times_from(case.start + 1, length) for case in cases])
+            out[:, :, :fixed] = self._fields.at(times)
+        for row, case in enumerate(cases if self.forcing_variables else ()):
+            first = min(case.start + 1, len(self.times) - 1)
+            stop = min(case.start + 1 + length, len(self.times))
+            held = self._known_ahead.at(case.sample, Span(first, stop))
+            out[row, : len(held), fixed:] = held
+            out[row, len(held) :, fixed:] = held[-1]
+        return torch.from_numpy(out)
+
+    def require_forcing(self, last: int, steps: int) -> None:
+        """Check that forcing variables are known for a forecast of `steps` frames after frame number `last`.
+
+        Raises:
+            ForecastError: The archive ends before.
+        """
+        if self.forcing_variables and last + steps >= len(self.times):
+            raise ForecastError(
+                f"a forecast of {steps} steps from frame {last + 1} of {len(self.times)} needs the forcing "
+                f"'{self.forcing_variables[0]}' beyond the archive's end; start at least {steps} frames before it"
+            )
+
+    def times_from(self, first: int, count: int) -> NDArray[Any]:
+        """Times of `count` frames from frame number `first` on: the Archive's, then on in its cadence.
+
+        Raises:
+            ForecastError: The Archive's one frame has no cadence.
+        """
+        known = self.times[first : first + count]
+        if len(known) == count:
+            return known
+        cadence = infer(self.times)
+        if cadence is None:
+            raise ForecastError("an archive of one frame does not say how far its frames are apart; ingest more frames")
+        return np.concatenate((known, cadence.after(self.times[-1], first + count - len(self.times))))[-count:]
 
     def forcing_at(self, times: NDArray[Any]) -> torch.Tensor:
-        """Forcing channels at any times, in or beyond the archive: [*times.shape, Cf, H, W]."""
+        """Channels of the forcings and static variables at any times: [*times.shape, Cf, H, W]."""
         return torch.from_numpy(self._fields.at(times))
 
     def physical(self, fields: NDArray[np.float32], times: NDArray[Any]) -> NDArray[np.float32]:
         """Fields as `read` gives them, [*times.shape, C, H, W], in physical units: climatology put back, if any."""
-        normal = self._normal(times.reshape(-1))
-        return fields if self._climatology is None else fields + normal.reshape(fields.shape)
+        if self._climatology is None:
+            return fields
+        return fields + self._normal(times.reshape(-1)).reshape(fields.shape)
 
     def _normal(self, times: NDArray[Any]) -> NDArray[np.float32]:
-        """What anomalies are departures from, [N, C, H, W]; zero where fields are read themselves or masked."""
+        """What anomalies are departures from, [N, C, H, W]; zero where masked."""
         if self._climatology is None:
-            return np.zeros((len(times), len(self._arrays), 1, 1), dtype=np.float32)
+            raise ValueError("this reader reads the fields themselves")
         return np.where(self._valid, self._climatology.at(times), np.float32(0))
 
-    def _window(self, case: Window, length: int) -> NDArray[np.float32]:
-        """One window, [T, C, H, W], from memory where it lies there."""
-        wanted = Split("window", Span(case.sample, case.sample + 1), Span(case.start, case.start + length))
-        if not _inside(wanted, self._extent):
-            raise ValueError(
-                f"{case} of {length} frames reaches beyond the archive of {self._extent.samples.size} sample(s) "
-                f"of {self._extent.frames.size} frames"
-            )
-        if self._frames is not None and _inside(wanted, self._held):
-            first = case.start - self._held.frames.start
-            wanted_frames: NDArray[np.float32] = self._frames[
-                case.sample - self._held.samples.start, first : first + length
-            ]
-            return wanted_frames
-        window: NDArray[np.float32] = self._load(wanted)[0]
-        return window
 
-    def _load(self, part: Split) -> NDArray[np.float32]:
-        """Read samples and frames, [N, T, C, H, W], with `fill` at masked and missing points."""
-        shape = (part.samples.size, part.frames.size, len(self._arrays), *self.grid.shape)
-        out = np.empty(shape, dtype=np.float32)
-        for row, sample in enumerate(part.samples.range):
-            for begin in range(*part.frames, FRAMES_PER_READ):
-                end = min(begin + FRAMES_PER_READ, part.frames.stop)
-                target = out[row, begin - part.frames.start : end - part.frames.start]
-                normal = self._normal(self.times[begin:end])
-                for channel, array in enumerate(self._arrays):
-                    block = array[sample, begin:end] if self.sampled else array[begin:end]
-                    block = block - normal[:, channel]
-                    gone = np.isnan(block) | ~self._valid
-                    target[:, channel] = np.where(gone, self._fill[channel], block)
-        return out
-
-    def _bytes(self, part: Split) -> int:
-        height, width = self.grid.shape
-        return 4 * part.samples.size * part.frames.size * len(self._arrays) * height * width
-
-
-def _inside(inner: Split, outer: Split) -> bool:
-    return all(
-        whole.start <= piece.start and piece.stop <= whole.stop
-        for piece, whole in ((inner.samples, outer.samples), (inner.frames, outer.frames))
-    )
+def _require(path: Path, held: Mapping[Hashable, Any], names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in held]:
+        there = ", ".join(str(name) for name in held if name != "mask")
+        raise ArchiveError(f"archive {path} has no variable '{missing[0]}', only {there}; correct 'variables'")

@@ -105,7 +105,7 @@ def models(context: Context) -> None:
     if not versions:
         context.console.line(_no_version(context))
         return
-    variable = next(iter(context.config.variables))
+    variable = context.config.predicted[0]
     header = ("version", "aliases", "cell", f"rmse {variable}", "skill vs persistence", "snapshot_id", "age")
     rows = [_model_row(version, variable) for version in versions]
     context.console.table(context.config.name, header, rows, right=(0, 3, 4))

@@ -17,7 +17,7 @@ import numpy as np
 _CODE = Path(__file__).resolve().parent.parent / "pyfunc_model.py"
 
 
-def log_model(run_id: str, checkpoint: Path, sizes: tuple[int, int, int, int], extra: Sequence[Path]) -> Any:
+def log_model(run_id: str, checkpoint: Path, sizes: tuple[int, ...], extra: Sequence[Path]) -> Any:
     """Store a checkpoint with the files beside it under a run; MLflow's description of what was stored."""
     import mlflow
 
@@ -33,12 +33,12 @@ def log_model(run_id: str, checkpoint: Path, sizes: tuple[int, int, int, int], e
         )
 
 
-def _signature(channels_in: int, channels_out: int, height: int, width: int) -> Any:
+def _signature(channels_in: int, channels_out: int, height: int, width: int, diagnostics: int = 0) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     frames = np.dtype(np.float32)
-    forcings = channels_in - channels_out
+    forcings = channels_in - (channels_out - diagnostics)
     inputs = [TensorSpec(frames, (-1, -1, channels_in, height, width), "history")]
     if forcings:
         inputs.append(TensorSpec(frames, (-1, -1, forcings, height, width), "forcing"))

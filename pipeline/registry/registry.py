@@ -78,7 +78,7 @@ class Registry:
         run: Run,
         checkpoint: Path,
         tags: Mapping[str, str],
-        sizes: tuple[int, int, int, int],
+        sizes: tuple[int, ...],
         extra: Sequence[Path] = (),
     ) -> ModelVersion:
         """Store a checkpoint as the next version: champion where there is none, else challenger.
@@ -89,7 +89,7 @@ class Registry:
             run: The run that trained it.
             checkpoint: Folder written by `minconv.save`.
             tags: Lineage; the sha256 of the files in `SEALS` are added.
-            sizes: Channels in, channels out, height, width, for the signature.
+            sizes: Channels in, channels out, height, width and, if any, diagnostic channels out, for the signature.
             extra: Files kept beside it, e.g. ``config.yaml``.
         """
         from mlflow.exceptions import MlflowException

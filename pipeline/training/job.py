@@ -49,8 +49,14 @@ class TrainingJob:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each variable as the model sees it."""
-        return tuple(float(mean) for mean in self.statistics.state.mean)
+        """Mean of each predicted variable as the model sees it."""
+        return tuple(float(mean) for mean in self.statistics.state.mean[: len(self.config.predicted)])
+
+    @property
+    def forcing_mean(self) -> dict[str, float]:
+        """Mean of each forcing variable."""
+        means = self.statistics.state.mean[len(self.config.predicted) :]
+        return {name: float(mean) for name, mean in zip(self.config.of_role("forcing"), means, strict=True)}
 
 
 def prepare(
@@ -86,10 +92,11 @@ def prepare(
             splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
         if parent is not None:
             return TrainingJob(config, snapshot_id, grid, splits, parent.statistics, parent.climatology, parent)
-        variables = tuple(config.variables)
+        predicted = config.predicted
         climatology = (
-            fit_climatology(dataset, variables, splits.train, progress=progress) if config.model.anomaly else None
+            fit_climatology(dataset, predicted, splits.train, progress=progress) if config.model.anomaly else None
         )
+        variables = (*predicted, *config.of_role("forcing"))
         statistics = compute_statistics(
             dataset, variables, splits.train, progress, snapshot_id=snapshot_id, climatology=climatology
         )
@@ -105,11 +112,14 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     )
     if job.parent is not None:
         return job.parent.start(forecaster)
-    mean, std = _forcing_moments(reader)
-    forecaster.normalizer = minconv.Normalizer(
-        torch.cat((torch.tensor(job.mean), mean)),
-        torch.cat((torch.as_tensor(job.statistics.state.std, dtype=torch.float32), std)),
-    )
+    predicted = len(job.config.predicted)
+    numbers = []
+    for known, fixed in zip(
+        (job.statistics.state.mean, job.statistics.state.std), _forcing_moments(reader), strict=True
+    ):
+        moments = torch.as_tensor(known, dtype=torch.float32)
+        numbers.append(torch.cat((moments[:predicted], fixed, moments[predicted:])))
+    forecaster.normalizer = minconv.Normalizer(*numbers)
     return forecaster
 
 
@@ -126,8 +136,9 @@ def _forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.Forec
     try:
         return minconv.ForecasterConfig(
             cell=model.cell,
-            in_channels=len(config.variables) + forcing_channels,
-            out_channels=len(config.variables),
+            in_channels=len(config.of_role("prognostic")) + forcing_channels,
+            out_channels=len(config.predicted),
+            diagnostic_channels=len(config.of_role("diagnostic")),
             hidden=model.hidden,
             kernel_size=model.kernel_size,
             patch=model.patch,
@@ -145,7 +156,9 @@ def _forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.Forec
 
 
 def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the grid, [Cf] each; 0 and 1 for a channel that is the same at every point.
+    """Mean and standard deviation over the grid, [Cf] each, of forcings and static variables.
+
+    0 and 1 for a channel that is the same at every point.
 
     Over a region, latitude and longitude vary by a few hundredths; the model should see their differences.
     """
@@ -163,10 +176,12 @@ def open_reader(job: TrainingJob, split: Split) -> FrameReader:
     return FrameReader(
         config.archive_path,
         job.snapshot_id,
-        variables=tuple(config.variables),
+        variables=config.predicted,
         forcings=config.forcings,
         fill=job.mean,
         cache_bytes=config.training.cache_bytes,
         split=split,
         climatology=job.climatology,
+        static_variables=config.of_role("static"),
+        forcing_variables=job.forcing_mean,
     )

@@ -135,7 +135,7 @@ class _Training:
         if self.options.input_noise:
             seed = mix(self.job.config.seed, self.epoch, step, self.worker.rank)
             generator = torch.Generator().manual_seed(seed)
-            shape = (frames.shape[0], self.length - 1 - closed, *frames.shape[2:])
+            shape = (len(frames), self.length - 1 - closed, self.objective.fed_back, *frames.shape[3:])
             noise = self.options.input_noise * torch.randn(shape, generator=generator).to(frames.device)
         rate = self.options.learning_rate * learning_rate_factor(progress, self.options.warmup)
         for group in self.optimizer.param_groups:

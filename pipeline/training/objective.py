@@ -31,6 +31,7 @@ class Objective(nn.Module):
         super().__init__()
         self.forecaster = forecaster
         self.channels = forecaster.config.out_channels
+        self.fed_back = forecaster.config.prognostic_channels
         self.register_buffer("weights", weights.float() / weights.float().mean(), persistent=False)
 
     def forward(
@@ -39,18 +40,19 @@ class Objective(nn.Module):
         """Loss of a batch of windows.
 
         Args:
-            frames: Prognostic variables in physical units, [B, T, C, H, W].
-            forcing: Forcings at the same times, [B, T, F, H, W].
+            frames: Predicted variables in physical units, the prognostic ones first, [B, T, C, H, W].
+            forcing: What is known ahead, valid at the frame after each, [B, T, F, H, W].
             closed_loop_steps: The last frames that are predicted from the model's own output.
-            noise: Added to the input frames, in standard deviations, [B, T - 1 - closed_loop_steps, C, H, W].
+            noise: Added to the input frames, in standard deviations, [B, T - 1 - closed_loop_steps, P, H, W] for P
+                prognostic variables.
 
         Returns:
             Scalar.
         """
         seen = frames.shape[1] - 1 - closed_loop_steps
-        inputs = frames[:, :seen]
+        inputs = frames[:, :seen, : self.fed_back]
         if noise is not None:
-            inputs = inputs + noise * self.std
+            inputs = inputs + noise * self.std[: self.fed_back]
         predictions, state = self.forecaster(torch.cat((inputs, forcing[:, :seen]), dim=2))
         losses = [self._error(predictions, frames[:, 1 : seen + 1]).sum()]
         if closed_loop_steps:
@@ -62,7 +64,7 @@ class Objective(nn.Module):
 
     @property
     def std(self) -> Tensor:
-        """Standard deviations of the prognostic variables, [C, 1, 1]."""
+        """Standard deviations of the predicted variables, [C, 1, 1]."""
         std: Tensor = self.forecaster.normalizer.std[: self.channels].reshape(-1, 1, 1)
         return std
 
@@ -78,7 +80,7 @@ class Objective(nn.Module):
         Returns:
             Mean over variables and points for each case and lead time, [B, T - history].
         """
-        seen = torch.cat((frames[:, :history], forcing[:, :history]), dim=2)
+        seen = torch.cat((frames[:, :history, : self.fed_back], forcing[:, :history]), dim=2)
         steps = frames.shape[1] - history
         predicted = minconv.rollout(self.forecaster, seen, steps, forcing[:, history:], mask=self.weights > 0)
         return torch.stack([self._error(frame, frames[:, history + n]) for n, frame in enumerate(predicted)], dim=1)

@@ -37,8 +37,8 @@ def write(folder: Path, text: str) -> Path:
 # What is shipped
 
 
-def test_four_configurations_are_shipped() -> None:
-    assert {path.stem for path in SHIPPED} == {"demo", "navier_stokes_paper", "weatherbench_z500", "wfde5_gb"}
+def test_five_configurations_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED} == {"demo", "ersst", "navier_stokes_paper", "weatherbench_z500", "wfde5_gb"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

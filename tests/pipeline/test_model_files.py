@@ -37,7 +37,7 @@ def test_the_checkpoint_is_the_trained_one_with_all_metadata(written):
     for name, value in forecaster.state_dict().items():
         assert torch.equal(found.state_dict()[name], value)
     assert metadata == {**model_metadata(job), "epochs": EPOCHS}
-    assert files.sizes == (2 + 4, 2, 6, 8)
+    assert files.sizes == (2 + 4, 2, 6, 8, 0)
 
 
 def test_configuration_and_grid_are_there_in_plain_text(written):

@@ -135,13 +135,17 @@ def test_reads_samples(folder, cache_bytes, split):
     assert reader.times.tolist() == list(range(12))
 
 
-def test_forcings_belong_to_the_times_of_the_window(folder):
+def test_forcings_are_those_of_the_frame_that_is_predicted(folder):
     reader = weather_reader(folder, 0, forcings=["time_of_day", "latitude"])
-    _, forcing = reader.read([Window(0, 6), Window(0, 30)], 3)
+    _, forcing = reader.read([Window(0, 5), Window(0, 29)], 3)
     assert reader.forcing_channels == ("time_of_day_sin", "time_of_day_cos", "latitude_sin")
     assert forcing.shape == (2, 3, 3, 6, 5)
     np.testing.assert_allclose(forcing[0, 0, :2, 0, 0], [1, 0], atol=1e-6)  # six o'clock
     np.testing.assert_allclose(forcing[0], forcing[1], atol=1e-6)  # and a day later
+    last = len(reader.times) - 1
+    np.testing.assert_allclose(
+        reader.forcing([Window(0, last)], 7)[0, -1, 0, 0, 0], np.sin(2 * np.pi * 22 / 24), atol=1e-6
+    )
     beyond = reader.times[-1:] + np.timedelta64(7, "h")  # 15:00 + 7 h
     np.testing.assert_allclose(reader.forcing_at(beyond)[0, 0, 0, 0], np.sin(2 * np.pi * 22 / 24), atol=1e-6)
 
