@@ -49,8 +49,10 @@ class TrainingJob:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each predicted variable as the model sees it."""
-        return tuple(float(mean) for mean in self.statistics.state.mean[: len(self.config.predicted)])
+        """Mean of each predicted variable as the model sees it: that of an anomaly is zero, but for rounding."""
+        count = len(self.config.predicted)
+        means = [0.0] * count if self.climatology else self.statistics.state.mean[:count]
+        return tuple(float(mean) for mean in means)
 
     @property
     def forcing_mean(self) -> dict[str, float]:
@@ -112,14 +114,13 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     )
     if job.parent is not None:
         return job.parent.start(forecaster)
-    predicted = len(job.config.predicted)
-    numbers = []
-    for known, fixed in zip(
-        (job.statistics.state.mean, job.statistics.state.std), _forcing_moments(reader), strict=True
-    ):
-        moments = torch.as_tensor(known, dtype=torch.float32)
-        numbers.append(torch.cat((moments[:predicted], fixed, moments[predicted:])))
-    forecaster.normalizer = minconv.Normalizer(*numbers)
+    predicted = len(job.mean)
+    mean, std = _forcing_moments(reader)
+    known_std = torch.as_tensor(job.statistics.state.std, dtype=torch.float32)
+    forecaster.normalizer = minconv.Normalizer(
+        torch.cat((torch.tensor(job.mean), mean, torch.tensor(list(job.forcing_mean.values())))),
+        torch.cat((known_std[:predicted], std, known_std[predicted:])),
+    )
     return forecaster
 
 
