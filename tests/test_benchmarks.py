@@ -1,0 +1,38 @@
+"""The benchmarks run: on tiny cases, for what they print and not for how fast it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent / "bench"
+
+pytestmark = pytest.mark.slow
+
+
+def run(script, *arguments):
+    done = subprocess.run([sys.executable, BENCH / script, *arguments], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_cpu(tmp_path):
+    run("cpu.py", "--case", "step-minconvgru-4-1-2", "--rounds", "1", "--out", str(tmp_path))
+    rows = json.loads((tmp_path / "cpu.json").read_text())["rows"]
+    found = {row["contestant"]: row for row in rows}
+    assert {"minconv", "logspace", "convlstm", "convgru", "convolutions, faster"} <= set(found)
+    assert found["minconv"]["times_ours"] == 1.0
+    assert 0 < found["minconv"]["error"] < 1e-5
+    assert found["convlstm"]["peak_mib"] > 50
+    assert (tmp_path / "cpu.md").read_text().count("\n| step-minconvgru-4-1-2 |") == len(rows)
+
+
+def test_demo_cells(tmp_path):
+    out = tmp_path / "cells.json"
+    run("demo_cells.py", "--seconds", "1", "--cells", "conv", "--root", str(tmp_path), "--out", str(out))
+    names = [row["name"] for row in json.loads(out.read_text())["rows"]]
+    assert names == ["conv", "persistence", "training mean"]
