@@ -18,6 +18,13 @@ from torch.nn import functional as F
 def scan(pre: Tensor, initial_state: Tensor | None, cell: str, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Same contract as `minconv.scan.scan`; the initial state must be positive, as every state of the recurrence is."""
     dtype = torch.float64 if pre.dtype == torch.float64 else torch.float32
+    return scan_in(dtype, pre, initial_state, cell, bias)
+
+
+def scan_in(
+    dtype: torch.dtype, pre: Tensor, initial_state: Tensor | None, cell: str, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The same with all arithmetic in that type, which is the input's in published code."""
     x = pre.to(dtype)
     if bias is not None:
         x = x + bias.to(dtype)[:, None, None]

@@ -4,9 +4,9 @@
     python tests/bench/gpu.py --smoke                           # the same code with tiny shapes on the CPU: no figures
 
 Contestants take turns in one process; a figure is the median over rounds of the ratio within a round, with a 95 %
-bootstrap interval. Nothing is timed before its results agree with float64. The copy that stands for the bandwidth of
-the memory moves exactly the bytes that the scan has to move (pre and h, and in the backward pass their gradients, once
-each), so that its time over ours is the share of copy bandwidth that is reached.
+bootstrap interval (`rounds.py`). Nothing is timed before its results agree with float64. The copy that stands for the
+bandwidth of the memory moves exactly the bytes that the scan has to move (pre and h, and in the backward pass their
+gradients, once each), so that its time over ours is the share of copy bandwidth that is reached.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import argparse
 import json
 import math
 import platform
-import random
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
+from rounds import Figure, Setting, Step, compare, table
 from torch import Tensor
+from torch.nn import functional as F
 
-from minconv.baselines import ConvLSTM
+from minconv.baselines import ConvGRU, ConvLSTM
 from minconv.cells import MinConvGRU
 from minconv.layers import convolve
-from minconv.scan import BLOCKS, scan
+from minconv.scan import BLOCKS, scan, triton_launch
 
-Step = Callable[[], object]
+ScanFunction = Callable[[Tensor], Tensor]  # pre -> h
 
 # B, T, C, H, W: anchor, paper-like, geopotential, latency (two), long, odd.
 SHAPES = [
@@ -47,72 +47,12 @@ SHAPES = [
     (3, 17, 12, 37, 53),
 ]
 LAYER_SHAPES = [(4, 10, 20, 64, 64), (8, 20, 64, 64, 64)]
-SMOKE_SHAPES = [(2, 5, 4, 6, 8), (1, 3, 3, 5, 7)]
+# Longer loops take a compiler minutes.
+UNROLLED_FRAMES = 24
+SMOKE_SHAPES = [(2, 5, 4, 6, 8), (1, 130, 2, 2, 3)]
 LIMITS = {torch.float32: (5e-7, 1e-6), torch.bfloat16: (4e-3, 6e-3)}
 # Of a float64 check on the device: larger batches are checked with their first sequence.
 CHECKED_VALUES = 2**26
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Times of one contestant, and how many times as long as the first contestant it takes."""
-
-    case: str
-    contestant: str
-    milliseconds: float
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and how long to measure."""
-
-    device: torch.device
-    ours: str
-    rounds: int
-
-    def clock(self, step: Step) -> float:
-        """Milliseconds of one step; on a GPU between two events, after the cache has been swept."""
-        if self.device.type != "cuda":
-            start = time.perf_counter()
-            step()
-            return 1e3 * (time.perf_counter() - start)
-        torch.empty(2**26, device=self.device, dtype=torch.int32).zero_()
-        start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start_event.record()
-        step()
-        end_event.record()
-        end_event.synchronize()
-        return float(start_event.elapsed_time(end_event))
-
-
-def compare(case: str, contestants: dict[str, Step], setting: Setting) -> list[Figure]:
-    """Warm up, then rounds in which each contestant has one turn, in an order that changes."""
-    for step in contestants.values():
-        for _ in range(3):
-            step()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    order, shuffle = list(contestants), random.Random(0)
-    for _ in range(setting.rounds):
-        shuffle.shuffle(order)
-        for name in order:
-            times[name].append(setting.clock(contestants[name]))
-    first = times[next(iter(contestants))]
-    figures = []
-    for name, own in times.items():
-        ratios = [one / other for one, other in zip(own, first, strict=True)]
-        low, high = bootstrap(ratios)
-        figures.append(Figure(case, name, statistics.median(own), statistics.median(ratios), low, high))
-    return figures
-
-
-def bootstrap(values: list[float], draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of the median."""
-    generator = random.Random(1)
-    medians = sorted(statistics.median(generator.choices(values, k=len(values))) for _ in range(draws))
-    return medians[int(0.025 * draws)], medians[int(0.975 * draws) - 1]
 
 
 def make_pre(shape: tuple[int, ...], cell: str, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -123,51 +63,103 @@ def make_pre(shape: tuple[int, ...], cell: str, dtype: torch.dtype, device: torc
     return torch.randn(size, generator=generator, device=device).to(dtype).movedim(-1, 2)
 
 
-def check(pre: Tensor, cell: str, backend: str) -> None:
-    """Stop if h or its gradient is farther from float64 than rounding explains."""
+def check(pre: Tensor, cell: str, name: str, function: ScanFunction, ours: bool) -> None:
+    """Stop if h or its gradient is farther from float64 than rounding explains; of other forms, if h is far off."""
     piece = pre[:1] if pre.numel() > CHECKED_VALUES else pre
     results = []
-    for x, name in ((piece, backend), (piece.double(), "reference")):
+    for x, one in ((piece, function), (piece.double(), partial(_scan, cell=cell, backend="reference"))):
         x = x.detach().requires_grad_()
-        h, _ = scan(x, cell=cell, backend=name)  # type: ignore[arg-type]
-        results.append((h.detach(), torch.autograd.grad(h, x, torch.ones_like(h))[0]))
-    for found, true, limit in zip(*results, LIMITS[pre.dtype], strict=True):
+        h = one(x)
+        results.append((h.detach(), torch.autograd.grad(h, x, torch.ones_like(h))[0] if ours else h.detach()))
+    for found, true, limit in zip(*results, LIMITS[pre.dtype] if ours else (1e-2, 1e-2), strict=True):
         error = float((found.double() - true).norm() / true.norm())
         if not error <= limit:
-            raise SystemExit(f"{backend} {cell} {pre.dtype} {tuple(pre.shape)}: error {error:.1e} exceeds {limit:.0e}")
+            raise SystemExit(f"{name} {cell} {pre.dtype} {tuple(pre.shape)}: error {error:.1e} exceeds {limit:.0e}")
 
 
 def scan_case(shape: tuple[int, ...], cell: str, dtype: torch.dtype, setting: Setting) -> list[Figure]:
-    """Forward alone, then forward and backward: ours, copy of as many bytes, log-domain eager and compiled."""
+    """Forward, backward, then both: ours against copies of as many bytes, other forms, and one walk for chunks."""
     pre = make_pre(shape, cell, dtype, setting.device)
-    check(pre, cell, setting.ours)
-    gradient = torch.empty_like(scan(pre, cell=cell, backend=setting.ours)[0]).fill_(1.0)  # type: ignore[arg-type]
-    figures = []
-    planes = BLOCKS[cell] + 1
-    for name, factor in (("forward", 1), ("forward+backward", 3)):
-        values = factor * planes * math.prod(shape)
-        source = torch.empty(values // 2, dtype=dtype, device=setting.device)
-        target = torch.empty_like(source)
-        backward = factor == 3
+    ours = partial(_scan, cell=cell, backend=setting.ours)
+    others = _other_forms(shape, cell, setting)
+    for name, function in (("ours", ours), *others.items()):
+        check(pre, cell, name, function, ours=name == "ours")
+    gradient = torch.ones_like(ours(pre))
+    planes = BLOCKS[cell] + 1  # moved by the forward pass; the backward pass moves twice as many
 
-        def step(function: Callable[..., tuple[Tensor, Tensor]], backend: str, backward: bool = backward) -> None:
-            x = pre.detach().requires_grad_(backward)
-            h, _ = function(x, cell=cell, backend=backend)
-            if backward:
-                torch.autograd.grad(h, x, gradient)
+    def both(function: ScanFunction) -> None:
+        x = pre.detach().requires_grad_()
+        torch.autograd.grad(function(x), x, gradient)
 
-        contestants: dict[str, Step] = {
-            "ours": lambda step=step: step(scan, setting.ours),
-            "copy of as many bytes": lambda source=source, target=target: target.copy_(source),
-        }
-        if _fits(shape, setting):
-            contestants["log-domain"] = lambda step=step: step(scan, "logspace")
-            if setting.device.type == "cuda":
-                compiled = torch.compile(scan, dynamic=False)
-                contestants["log-domain, compiled"] = lambda step=step, compiled=compiled: step(compiled, "logspace")
-        case = f"scan {name}, {cell}, {str(dtype).removeprefix('torch.')}, {list(shape)}"
-        figures += compare(case, contestants, setting)
-    return figures
+    def once(function: ScanFunction) -> Step:
+        x = pre.detach().requires_grad_()
+        h = function(x)
+        return lambda: torch.autograd.grad(h, x, gradient, retain_graph=True)
+
+    cases: dict[str, dict[str, Step]] = {
+        "forward": {
+            "ours": partial(ours, pre),
+            "copy of as many bytes": _copy(planes, shape, dtype, setting),
+            **{name: partial(function, pre) for name, function in others.items()},
+        },
+        "backward": {"ours": once(ours), "copy of as many bytes": _copy(2 * planes, shape, dtype, setting)},
+        "forward+backward": {
+            "ours": partial(both, ours),
+            "copy of as many bytes": _copy(3 * planes, shape, dtype, setting),
+            **{name: partial(both, function) for name, function in others.items()},
+        },
+    }
+    if triton_launch.chunk_length(math.prod(shape) // shape[1], shape[1]) < shape[1]:
+        for contestants in cases.values():
+            contestants["ours, one walk"] = partial(_in_one_walk, contestants["ours"])
+    about = f"{cell}, {str(dtype).removeprefix('torch.')}, {list(shape)}"
+    return [figure for name, each in cases.items() for figure in compare(f"scan {name}, {about}", each, setting)]
+
+
+def _scan(pre: Tensor, cell: str, backend: str) -> Tensor:
+    return scan(pre, cell=cell, backend=backend)[0]  # type: ignore[arg-type]
+
+
+def _copy(planes: int, shape: tuple[int, ...], dtype: torch.dtype, setting: Setting) -> Step:
+    """A copy that reads and writes so many planes together."""
+    source = torch.empty(planes * math.prod(shape) // 2, dtype=dtype, device=setting.device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def _other_forms(shape: tuple[int, ...], cell: str, setting: Setting) -> dict[str, ScanFunction]:
+    """The log-domain form, eager and compiled, and the loop over frames that a compiler unrolls and fuses."""
+    forms: dict[str, ScanFunction] = {}
+    on_gpu = setting.device.type == "cuda"
+    if _fits(shape, setting):
+        forms["log-domain"] = partial(_scan, cell=cell, backend="logspace")
+        if on_gpu:
+            forms["log-domain, compiled"] = torch.compile(forms["log-domain"], dynamic=False)
+        if shape[1] <= UNROLLED_FRAMES:
+            loop = partial(_loop, cell=cell)
+            forms["loop over frames, compiled"] = torch.compile(loop, dynamic=False) if on_gpu else loop
+    return forms
+
+
+def _loop(pre: Tensor, cell: str) -> Tensor:
+    *gates, v = pre.float().chunk(BLOCKS[cell], dim=2)
+    s = gates[0] if cell == "gru" else F.softplus(-gates[0]) - F.softplus(-gates[1])
+    z, g = torch.sigmoid(s), torch.where(v >= 0, v + 0.5, torch.sigmoid(v))
+    h, frames = torch.full_like(v[:, 0], 0.5), []
+    for z_t, g_t in zip(z.unbind(1), g.unbind(1), strict=True):
+        h = torch.lerp(h, g_t, z_t)
+        frames.append(h.to(pre.dtype))
+    return torch.stack(frames, dim=1)
+
+
+def _in_one_walk(step: Step) -> object:
+    """The step without chunks, where the rule asks for them."""
+    rule = triton_launch.chunk_length
+    triton_launch.chunk_length = lambda lanes, frames: frames
+    try:
+        return step()
+    finally:
+        triton_launch.chunk_length = rule
 
 
 def _fits(shape: tuple[int, ...], setting: Setting) -> bool:
@@ -178,15 +170,15 @@ def _fits(shape: tuple[int, ...], setting: Setting) -> bool:
 
 
 def layer_case(shape: tuple[int, ...], dtype: torch.dtype, setting: Setting) -> list[Figure]:
-    """A training step of one layer: MinConvGRU, its convolution alone, the log-domain scan, ConvLSTM."""
+    """A training step of one layer: MinConvGRU, its convolution alone, the log-domain scan, ConvLSTM, ConvGRU."""
     batch, frames, channels, height, width = shape
     x = torch.randn(batch, frames, height, width, channels, device=setting.device).movedim(-1, 2)
     ours, theirs = (
         MinConvGRU(channels, channels, backend=backend).to(setting.device)  # type: ignore[arg-type]
         for backend in (setting.ours, "logspace")
     )
-    lstm = ConvLSTM(channels, channels).to(setting.device)
-    for module in (ours, theirs, lstm):
+    lstm, gru = (kind(channels, channels).to(setting.device) for kind in (ConvLSTM, ConvGRU))
+    for module in (ours, theirs, lstm, gru):
         module.to(memory_format=torch.channels_last)
 
     def train(module: torch.nn.Module) -> None:
@@ -204,6 +196,7 @@ def layer_case(shape: tuple[int, ...], dtype: torch.dtype, setting: Setting) -> 
         "its convolution alone": convolution,
         "MinConvGRU, log-domain": lambda: train(theirs),
         "ConvLSTM": lambda: train(lstm),
+        "ConvGRU": lambda: train(gru),
     }
     case = f"training step of a layer, {str(dtype).removeprefix('torch.')}, {list(shape)}"
     return compare(case, contestants, setting)
@@ -231,16 +224,6 @@ def describe(setting: Setting) -> dict[str, object]:
         "rounds": setting.rounds,
         "ours": setting.ours,
     }
-
-
-def table(figures: list[Figure]) -> str:
-    """Markdown; the ratio is that of the contestant's time to the first one's."""
-    lines = ["| case | contestant | ms | time / ours | 95 % |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {f.case} | {f.contestant} | {f.milliseconds:.3f} | {f.ratio:.3f} | {f.low:.3f}–{f.high:.3f} |"
-        for f in figures
-    ]
-    return "\n".join(lines)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The native kernel: that it is used, that it is exact, how it is built, and the operators it stands behind."""
+"""The native kernel: that it is used, that it is exact, and how it is built."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minconv import GradientError
-from minconv.scan import BLOCKS, cpu, native, op, scan
+from minconv.scan import BLOCKS, cpu, native, scan
 
 CELLS = tuple(BLOCKS)
 ROOT = Path(__file__).parents[2]
@@ -155,79 +154,6 @@ def test_exponential_is_accurate(library):
     assert edge[0] == 1
     assert (edge[1:] < 2e-38).all()
     assert (edge >= 0).all()
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("last", [False, True], ids=["nchw", "channels_last"])
-@pytest.mark.parametrize("kernel", ["native", "torch"])
-def test_operators_keep_the_rules_of_torch(cell, last, kernel, monkeypatch):
-    if kernel == "torch":
-        monkeypatch.setattr(cpu, "_library", lambda dtype: None)
-    pre, bias, state = made(cell, (2, 3, 2, 3, 4), last=last)
-    tests = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
-    for arguments in ((pre, state, bias, cell), (pre, None, None, cell)):
-        torch.library.opcheck(op.scan_forward, arguments, test_utils=tests)
-    h, final = (tensor.detach() for tensor in op.scan_forward(pre, state, bias, cell))
-    plain = [tensor.detach() for tensor in (pre, state, bias)]
-    for arguments in ((*plain, h, h, final, cell), (plain[0], None, None, h, None, final, cell)):
-        torch.library.opcheck(op.scan_backward, arguments, test_utils=("test_schema", "test_faketensor"))
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dims", [(0, 0, 0), (0, None, None), (None, 0, None), (None, None, 0)], ids=str)
-def test_vmap_equals_a_loop(cell, dims):
-    pairs = zip(made(cell), made(cell, seed=1), dims, strict=True)
-    inputs = [
-        torch.stack([one, other]).detach().requires_grad_() if dim == 0 else one.detach().requires_grad_()
-        for one, other, dim in pairs
-    ]
-
-    def loss(pre, bias, state):
-        h, final = scan(pre, state, cell=cell, bias=bias)
-        return h.square().sum() + final.sum()
-
-    found = torch.func.vmap(loss, in_dims=dims)(*inputs)
-    each = [[x[index] if dim == 0 else x for x, dim in zip(inputs, dims, strict=True)] for index in range(2)]
-    expected = torch.stack([loss(*arguments) for arguments in each])
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    one, other = (torch.autograd.grad(total.sum(), inputs) for total in (found, expected))
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_for_many_output_directions_at_once(cell):
-    inputs = made(cell)
-    h, _ = scan(inputs[0], inputs[2], cell=cell, bias=inputs[1])
-    weights = torch.randn(3, *h.shape, generator=torch.Generator().manual_seed(3))
-    found = torch.autograd.grad(h, inputs, weights, is_grads_batched=True, retain_graph=True)
-    for index, weight in enumerate(weights):
-        expected = torch.autograd.grad(h, inputs, weight, retain_graph=True)
-        torch.testing.assert_close([one[index] for one in found], list(expected), rtol=1e-5, atol=1e-5)
-
-
-def test_forward_mode_is_refused():
-    pre = made("gru")[0].detach()
-    with (
-        torch.autograd.forward_ad.dual_level(),
-        pytest.raises(GradientError, match="reverse-mode derivatives only"),
-    ):
-        scan(torch.autograd.forward_ad.make_dual(pre, torch.ones_like(pre)), cell="gru")
-    with pytest.raises((GradientError, RuntimeError, NotImplementedError)):
-        torch.func.jvp(lambda x: scan(x, cell="gru")[0], (pre,), (torch.ones_like(pre),))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS)
-def test_compiled_without_a_graph_break(cell):
-    inputs = made(cell, (2, 6, 3, 4, 5))
-
-    def loss(pre, bias, state):
-        h, final = scan(2 * pre, state, cell=cell, bias=bias)
-        return h.square().sum() + final.sum()
-
-    expected = torch.autograd.grad(loss(*inputs), inputs)
-    found = torch.autograd.grad(torch.compile(loss, fullgraph=True)(*inputs), inputs)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def probe(tmp_path, **environment) -> tuple[bool, str, float]:

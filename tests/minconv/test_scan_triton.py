@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from minconv import GradientError
-from minconv.scan import BLOCKS, cuda, frames, op, scan, triton_launch
+from minconv.scan import BLOCKS, cuda, frames, scan, triton_launch
 
 pytestmark = pytest.mark.gpu
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CELLS = tuple(BLOCKS)
 LAYOUTS = ("nchw", "channels_last")
+# Where each run of a kernel takes long, one case is quick.
+slow_interpreted = pytest.mark.slow if INTERPRETED else ()
+USES = [*(pytest.param(use, marks=slow_interpreted) for use in ("h", "final")), "both"]
 LIMITS = {torch.float64: (1e-14, 1e-13), torch.float32: (5e-7, 5e-7), torch.float16: (5e-4, 8e-4)}
 LIMITS[torch.bfloat16] = (4e-3, 5e-3)
 
@@ -104,40 +106,6 @@ def check(pre, state, bias, cell, use="both", slack=1.0):
         assert relative(one, other) <= (2 * limit_gradient if name == "bias" else limit_gradient), name
 
 
-# All layouts with all numbers of frames where that is quick; in the interpreter one layout for each, and float32 both.
-MATRIX = [
-    (dtype, layout, time)
-    for dtype in (torch.float32, torch.bfloat16, torch.float16)
-    for layout in LAYOUTS
-    for number, time in enumerate((1, 2, 3, 7))
-    if not INTERPRETED or (number % 2 == LAYOUTS.index(layout)) or (dtype == torch.float32 and time < 7)
-]
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(("dtype", "layout", "time"), MATRIX, ids=str)
-def test_equals_float64(cell, dtype, layout, time, device):
-    check(*made(cell, (2, time, 3, 5, 8), dtype, layout, device=device), cell)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(
-    ("time", "dtype", "layout"), [(24, torch.float32, "nchw"), (65, torch.bfloat16, "channels_last")], ids=str
-)
-def test_equals_float64_after_many_frames(cell, time, dtype, layout, device):
-    check(*made(cell, (1, time, 3, 4, 8), dtype, layout, device=device), cell)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("use", ["h", "final", "both"])
-@pytest.mark.parametrize("with_state", [True, False])
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_whatever_is_given_and_used(cell, layout, use, with_state, with_bias, device):
-    pre, state, bias = made(cell, (2, 3, 4, 3, 4), layout=layout, device=device)
-    check(pre, state if with_state else None, bias if with_bias else None, cell, use)
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     "shape",
@@ -152,7 +120,7 @@ def test_whatever_is_given_and_used(cell, layout, use, with_state, with_bias, de
     ],
 )
 def test_any_sizes(layout, shape, device):
-    for cell in ("gru", "lstm"):
+    for cell in ("lstm",) if INTERPRETED else CELLS:
         # Of a few values, one that is rounded far is more than the mean error of many.
         check(*made(cell, shape, layout=layout, device=device), cell, slack=2.0)
         check(*made(cell, shape, torch.bfloat16, layout, device=device), cell, slack=2.0)
@@ -165,7 +133,7 @@ def test_float64_is_exact(cell, layout, device):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("use", ["h", "final", "both"])
+@pytest.mark.parametrize("use", USES)
 def test_gradients_agree_with_finite_differences(cell, use, device):
     inputs = [x.requires_grad_() for x in made(cell, (2, 3, 2, 1, 2), torch.float64, device=device)]
 
@@ -264,98 +232,6 @@ def test_slope_of_g_at_zero_is_that_of_the_upper_branch(device):
     assert pre.grad[0, 0, 1, 0, 0] == 0.5  # z = 0.5, g'(0) = 1
 
 
-def test_fewer_planes_are_kept_for_the_backward_pass_than_in_the_log_domain(device):
-    pre, _, bias = made("gru", (1, 6, 4, 8, 8), device=device)
-    kept = {}
-
-    def pack(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        scan(pre.requires_grad_(), cell="gru", bias=bias.requires_grad_(), backend="triton")
-    assert 3.0 <= sum(kept.values()) / (4 * 6 * 4 * 64) < 3.1
-
-
-def test_second_and_forward_derivatives_are_refused(device):
-    pre = made("gru", device=device)[0].requires_grad_()
-    h, _ = scan(pre, cell="gru", backend="triton")
-    (gradient,) = torch.autograd.grad(h.square().sum(), pre, create_graph=True)
-    with pytest.raises(GradientError, match="first derivative only"):
-        gradient.sum().backward()
-    tangent = torch.ones_like(pre)
-    with pytest.raises(GradientError, match="reverse-mode derivatives only"):
-        torch.func.jvp(lambda x: scan(x, cell="gru", backend="triton")[0], (pre.detach(),), (tangent,))
-
-
-@pytest.mark.parametrize(("cell", "layout"), [("gru", "nchw"), ("lstm", "channels_last")])
-def test_torch_accepts_the_operator(cell, layout, device):
-    inputs = [x.requires_grad_() for x in made(cell, (2, 2, 2, 2, 4), layout=layout, device=device)]
-    pre, state, bias = inputs
-    torch.library.opcheck(op.scan_forward, (pre, state, bias, cell))
-    quick = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(op.scan_forward, (pre, None, None, cell), test_utils=quick)
-    h, final = (x.detach() for x in scan(pre, state, cell=cell, bias=bias, backend="triton"))
-    plain = [x.detach() for x in inputs]
-    gradients = (torch.ones_like(h), torch.ones_like(final))
-    torch.library.opcheck(op.scan_backward, (*plain, h, *gradients, cell))
-    nothing = (plain[0], None, None, h, None, gradients[1], cell)
-    torch.library.opcheck(op.scan_backward, nothing, test_utils=quick)
-
-
-@pytest.mark.parametrize(("layout", "dynamic"), [("nchw", False), ("channels_last", True)])
-def test_compiles_in_one_graph(layout, dynamic, device):
-    def loss(pre, state, bias):
-        h, final = scan(2 * pre, state, cell="gru", bias=bias, backend="triton")
-        return h.square().mean() + final.mean()
-
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager" if INTERPRETED else "inductor", dynamic=dynamic)
-    for shape in ((2, 3, 4, 3, 4), (1, 5, 4, 2, 6)):
-        inputs = [x.requires_grad_() for x in made("gru", shape, layout=layout, device=device)]
-        found, expected = compiled(*inputs), loss(*inputs)
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs))
-
-
-class Scan(torch.nn.Module):
-    def forward(self, pre):
-        return scan(pre, cell="lstm", backend="triton")
-
-
-def test_exports(device):
-    pre, _, _ = made("lstm", device=device)
-    exported = torch.export.export(Scan(), (pre,), strict=True)
-    for found, expected in zip(exported.module()(pre), Scan()(pre), strict=True):
-        assert torch.equal(found, expected)
-
-
-def test_maps_over_a_further_dimension(device):
-    members = [made("gru", (2, 3, 2, 2, 4), seed=seed, device=device) for seed in range(3)]
-    pre, state, bias = (torch.stack(parts).requires_grad_() for parts in zip(*members, strict=True))
-
-    def one(pre, state, bias):
-        return scan(pre, state, cell="gru", bias=bias, backend="triton")
-
-    h, final = torch.func.vmap(one, (0, None, 0))(pre, state[0], bias)
-    gradients = torch.autograd.grad(h.square().sum() + final.sum(), (pre, state, bias))
-    for number in range(3):
-        h_one, final_one = one(pre[number], state[0], bias[number])
-        assert torch.equal(h[number], h_one)
-        expected = torch.autograd.grad(h_one.square().sum() + final_one.sum(), (pre, bias))
-        assert torch.equal(gradients[0][number], expected[0][number])
-        assert torch.equal(gradients[2][number], expected[1][number])
-
-
-def test_maps_over_gradients(device):
-    pre, state, bias = (x.requires_grad_() for x in made("lstm", (2, 3, 2, 2, 4), device=device))
-    h, _ = scan(pre, state, cell="lstm", bias=bias, backend="triton")
-    weights = torch.randn(3, *h.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    found = torch.autograd.grad(h, (pre, state, bias), weights, is_grads_batched=True, retain_graph=True)
-    for number in range(3):
-        expected = torch.autograd.grad(h, (pre, state, bias), weights[number], retain_graph=True)
-        assert all(torch.equal(x[number], y) for x, y in zip(found, expected, strict=True))
-
-
 def test_mixed_precision_state_and_bias(device):
     """A 16-bit state and a 16-bit bias get gradients of their own type."""
     pre, state, bias = (x.bfloat16() for x in made("gru", (2, 3, 3, 4, 8), device=device))
@@ -385,14 +261,14 @@ def _chunks(monkeypatch):
 @pytest.mark.usefixtures("_chunks")
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("dtype", "layout"), [(torch.float32, "nchw"), (torch.bfloat16, "channels_last")], ids=str)
-@pytest.mark.parametrize("use", ["h", "final", "both"])
+@pytest.mark.parametrize("use", USES)
 def test_chunks_equal_float64(cell, dtype, layout, use, device):
     pre, state, bias = made(cell, (2, 7, 3, 3, 5), dtype, layout, device=device)
     check(pre, state, bias, cell, use)
     check(pre, None, None, cell, use)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["gru", *(pytest.param(cell, marks=slow_interpreted) for cell in CELLS[1:])])
 def test_chunks_equal_one_walk(cell, device, monkeypatch):
     """Where the rule asks for them, with float32 rounding as the only difference, and the same bits every time."""
     inputs = made(cell, (1, 130, 2, 2, 3), layout="channels_last", device=device)
