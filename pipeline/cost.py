@@ -1,6 +1,6 @@
 """What a training would take of time, memory and disk, from the cost of one step, and what to change if it is too much.
 
-What lives here: arithmetic on a `StepCost`, and its verdicts. What does not: the steps (`training.trial`).
+What lives here: arithmetic on a `StepCost`, and its verdicts. What does not: the steps (`trial`).
 
     for finding in step_findings(config, cost, splits):
         finding.found
@@ -15,7 +15,7 @@ from .config import Config
 from .health import Finding
 from .splits import Split, Splits
 from .training.loop import MAX_VALIDATION_WINDOWS
-from .training.trial import StepCost, workers_of
+from .trial import StepCost, workers_of
 from .windows import windows
 
 MEMORY_SHARE = 0.8  # of what is free that a training may take

@@ -2,7 +2,7 @@
 whether something leaks, what a training would cost. Each thing is a `Finding`; what is wrong comes with a fix.
 
 What lives here: what is looked at and what counts as wrong. What does not: the checks themselves (`ingest`, `splits`,
-`leaks`, `training.trial`), the machine (`health`), the look (`workflows`).
+`leaks`, `trial`), the machine (`health`), the look (`workflows`).
 
     for finding in check(config, progress):
         finding.name, finding.state, finding.found, finding.advice
@@ -40,7 +40,7 @@ from .splits import Span, Split, Splits, make_splits
 from .statistics import Statistics
 from .synthetic import generate
 from .training import TrainingJob, prepare
-from .training.trial import measure
+from .trial import measure
 from .windows import windows
 
 SHOWN_FILES = 5

@@ -15,7 +15,7 @@ from pipeline.ingest import ingest
 from pipeline.preflight import check, from_sentence, grid_finding, model_findings
 from pipeline.registry import RegisteredModel
 from pipeline.training import TrainingJob
-from pipeline.training.trial import StepCost, measure
+from pipeline.trial import StepCost, measure
 from tests.conftest import made_weather
 
 COST = StepCost(4, 100, 0.1, 0.1, 5 * 10**8, 5 * 10**8, 4 * 10**8, 1e6)

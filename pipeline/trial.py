@@ -26,11 +26,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..config import Config
-from ..errors import TrainingError
-from .job import TrainingJob
-from .local import LocalWorker
-from .loop import _Training
+from .config import Config
+from .errors import TrainingError
+from .training.job import TrainingJob
+from .training.local import LocalWorker
+from .training.loop import _Training
 
 TIMED_STEPS = 3
 LONG_STEP_SECONDS = 5.0  # of such a step one is enough

@@ -3,7 +3,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.ingest import rehearse
 from pipeline.preflight import trial_job
-from pipeline.training import trial
+from pipeline import trial
 
 
 def test_a_step_costs_something(time_config: Config) -> None:
