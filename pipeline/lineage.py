@@ -69,17 +69,21 @@ def code_hash() -> str:
 
 
 @functools.cache
+def git_commit() -> str:
+    """The commit of the code in full, with ``+changes`` where files differ from it; empty outside a git checkout."""
+    commit = _git("rev-parse", "HEAD")
+    changes = "+changes" if commit and _git("status", "--porcelain", "--untracked-files=no") else ""
+    return commit + changes
+
+
 def code_version() -> str:
     """Version of the distribution and, in a git checkout, the commit (``+changes`` where files differ from it)."""
     try:
         number = version("minconv-pipeline")
     except PackageNotFoundError:
         number = "unknown"
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    if not commit:
-        return number
-    changes = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
-    return f"{number} ({commit}{changes})"
+    commit, plus, changes = git_commit().partition("+")
+    return f"{number} ({commit[:12]}{plus}{changes})" if commit else number
 
 
 def model_metadata(job: TrainingJob) -> dict[str, Any]:
@@ -112,6 +116,7 @@ def version_tags(job: TrainingJob, name: str | None = None) -> dict[str, str]:
         "config_hash": job.config.hash(),
         "code_hash": code_hash(),
         "code_version": code_version(),
+        "git_commit": git_commit() or "unknown",
         "cell": job.config.model.cell,
         **({} if job.parent is None else {"parent": job.parent.uri, "parent_sha256": job.parent.sha256}),
     }

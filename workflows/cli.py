@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_health
+from . import cli_health, cli_lineage
 from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 archive_app = typer.Typer(help="Look into an archive.", no_args_is_help=True)
 app.add_typer(archive_app, name="archive")
 app.add_typer(cli_health.app)
+app.add_typer(cli_lineage.app)
 
 
 @app.command(epilog="Example: minconv run -c demo")

@@ -19,7 +19,7 @@ from pipeline.evaluation import evaluate
 from pipeline.forecast import check_target, forecast, write_forecast
 from pipeline.ingest import IngestResult, ingest
 from pipeline.model_files import write_model_files
-from pipeline.progress import Event
+from pipeline.progress import Event, Progress
 from pipeline.registry import EpochLog, ModelVersion, Run
 from pipeline.scorecard import Scorecard
 from pipeline.synthetic import generate
@@ -104,11 +104,7 @@ def train_model(
                 if "validation_loss" in event.values:  # a finished epoch
                     log.add(event.values)
 
-            if config.training.workers == 0:
-                outcome = train_here(job, name, report)
-            else:
-                with cluster.connect(context.address, context.ray_token) as ray:
-                    outcome = train(job, name, ray, report)
+            outcome = run_training(context, job, name, report)
     except BaseException as error:
         with contextlib.suppress(RegistryError):  # what ended the training is what the user must know
             run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -120,6 +116,14 @@ def train_model(
     epochs = f"{len(outcome.history)} epochs, validation error {best:.3g} standard deviations"
     peak = max(record.get("peak_memory_mb", 0.0) for record in outcome.history) * 1e6
     return version, Outcome(f"{_title(version)}: {epochs}", False, version.uri, peak)
+
+
+def run_training(context: Context, job: TrainingJob, name: str, progress: Progress) -> TrainingOutcome:
+    """Train in this process, or on Ray where the configuration has workers."""
+    if job.config.training.workers == 0:
+        return train_here(job, name, progress)
+    with cluster.connect(context.address, context.ray_token) as ray:
+        return train(job, name, ray, progress)
 
 
 def evaluate_model(

@@ -26,10 +26,10 @@ def changed(config, section, **values):
 def fresh():
     """The code is hashed once a process; tests that change it start anew, and leave it so."""
     lineage.code_hash.cache_clear()
-    lineage.code_version.cache_clear()
+    lineage.git_commit.cache_clear()
     yield
     lineage.code_hash.cache_clear()
-    lineage.code_version.cache_clear()
+    lineage.git_commit.cache_clear()
 
 
 def test_the_same_inputs_give_the_same_name(time_config):
@@ -118,10 +118,10 @@ def test_the_version_of_the_code_names_the_commit_and_says_when_files_differ(fre
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*git, *command], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:12]
-    lineage.code_version.cache_clear()
+    lineage.git_commit.cache_clear()
     assert lineage.code_version().endswith(f" ({commit})")
     (tmp_path / "pipeline" / "lineage.py").write_text("a = 2\n")
-    lineage.code_version.cache_clear()
+    lineage.git_commit.cache_clear()
     assert lineage.code_version().endswith(f" ({commit}+changes)")
 
 

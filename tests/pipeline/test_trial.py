@@ -1,9 +1,9 @@
 from pathlib import Path
 
+from pipeline import trial
 from pipeline.config import Config
 from pipeline.ingest import rehearse
 from pipeline.preflight import trial_job
-from pipeline import trial
 
 
 def test_a_step_costs_something(time_config: Config) -> None:
