@@ -32,6 +32,7 @@ from .config_sections import (
     ForecastConfig,
     GenerateConfig,
     ModelConfig,
+    RegionConfig,
     Role,
     Section,
     SourceConfig,
@@ -52,6 +53,7 @@ __all__ = [
     "GenerateConfig",
     "ModelConfig",
     "PromotionConfig",
+    "RegionConfig",
     "Role",
     "Section",
     "SourceConfig",
@@ -105,7 +107,10 @@ class Config(Section):
                 )
         if not any(variable.role == "prognostic" for variable in variables.values()):
             raise ValueError("at least one must have the role prognostic, got none; nothing could be fed back")
-        return variables
+        expanded = [pair for name, variable in variables.items() for pair in variable.by_level(name).items()]
+        if repeated := [name for name, count in Counter(name for name, _ in expanded).items() if count > 1]:
+            raise ValueError(f"{repeated[0]!r} is there twice, once by its levels; rename one")
+        return dict(expanded)
 
     @field_validator("forcings")
     @classmethod
@@ -118,6 +123,7 @@ class Config(Section):
     def _rules_between_sections(self) -> Config:
         if self.generate is None and self.source.path is None:
             raise ValueError("source.path is missing: name the folder of input files, or add a 'generate' section")
+        self._check_region()
         if self.generate is not None:
             self._check_generated(self.generate)
         if self.training.closed_loop_steps >= self.window.horizon:
@@ -138,6 +144,15 @@ class Config(Section):
         if self.model.damping and not self.model.tendency:
             raise ValueError("model.damping needs model.tendency=true, got false")
         return self
+
+    def _check_region(self) -> None:
+        """What is cut out of a globe has edges where the cut was."""
+        region = self.source.region
+        if region is None:
+            return
+        if self.boundary == "periodic" or (self.boundary == "cylinder" and region.width < 360.0):
+            fitting = "closed" if region.width < 360.0 else "cylinder or closed"
+            raise ValueError(f"boundary must be {fitting} with this source.region, got {self.boundary}")
 
     def _check_generated(self, generate: GenerateConfig) -> None:
         """The simulation is the source, and its frames and grid suffice for the windows and the model."""
@@ -162,6 +177,11 @@ class Config(Section):
                     f"generate.steps must be at least window.history + {name} ({history} + {ahead}), "
                     f"got {generate.steps}; raise it or shorten the window or forecast"
                 )
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The variables that vary in time, which is all but the static ones."""
+        return tuple(name for name, variable in self.variables.items() if variable.role != "static")
 
     def of_role(self, *roles: Role) -> tuple[str, ...]:
         """Names of the variables that have one of these roles, role by role."""

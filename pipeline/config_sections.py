@@ -49,8 +49,41 @@ class GenerateConfig(Section):
     samples_per_file: Positive = 50
 
 
+class RegionConfig(Section):
+    """The part of the globe that is taken: points on its edges are inside."""
+
+    lat: tuple[Number, Number] = Field((-90.0, 90.0), description="[south, north] in degrees")
+    lon: tuple[Number, Number] = Field(
+        (-180.0, 180.0), description="[west, east] in degrees, going east; [170, -170] crosses the date line"
+    )
+
+    @field_validator("lat")
+    @classmethod
+    def _south_is_first(cls, lat: tuple[float, float]) -> tuple[float, float]:
+        if not -90.0 <= lat[0] < lat[1] <= 90.0:
+            raise ValueError(f"must be [south, north] within -90 and 90, got [{lat[0]:g}, {lat[1]:g}]")
+        return lat
+
+    @field_validator("lon")
+    @classmethod
+    def _at_most_once_around(cls, lon: tuple[float, float]) -> tuple[float, float]:
+        if min(lon) < -360.0 or max(lon) > 540.0 or lon[1] - lon[0] > 360.0 or lon[0] == lon[1]:
+            raise ValueError(f"must be [west, east] at most 360 degrees apart, got [{lon[0]:g}, {lon[1]:g}]")
+        return lon
+
+    @property
+    def west(self) -> float:
+        """Western edge, -180 up to (not including) 180."""
+        return (self.lon[0] + 180.0) % 360.0 - 180.0
+
+    @property
+    def width(self) -> float:
+        """Degrees from the western to the eastern edge, above 0 up to 360."""
+        return (self.lon[1] - self.lon[0]) % 360.0 or 360.0
+
+
 class SourceConfig(Section):
-    """Where the input files are."""
+    """Where the input files are, and what is taken of them."""
 
     path: Path | None = Field(None, description="folder of input files; empty: what `generate` made")
     files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
@@ -59,6 +92,8 @@ class SourceConfig(Section):
     max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="above this share of rejected files nothing of the batch is committed"
     )
+    region: RegionConfig | None = Field(None, description="take only this part of a grid of latitudes and longitudes")
+    coarsen: Positive = Field(1, description="average blocks of this many points along each side, weighted by area")
 
     @field_validator("files")
     @classmethod
@@ -82,6 +117,13 @@ class VariableConfig(Section):
     )
     units: str = Field(description="units in the archive; input in other, convertible units is converted")
     source_name: str | None = Field(None, description="name in the files, where it differs from the name here")
+    level: Number | None = Field(
+        None,
+        description="entry along the vertical axis: hPa where that is a pressure in the files, else its own number",
+    )
+    levels: Annotated[tuple[Number, ...], Field(min_length=1)] | None = Field(
+        None, description="short for one variable NAME_LEVEL at each of these levels"
+    )
     valid_range: tuple[Number, Number] | None = Field(
         None, description="plausible values in `units`; others are rejected"
     )
@@ -93,6 +135,24 @@ class VariableConfig(Section):
             low, high = valid_range
             raise ValueError(f"must be [lowest, highest], got [{low:g}, {high:g}]; put the smaller number first")
         return valid_range
+
+    @model_validator(mode="after")
+    def _one_way_to_name_levels(self) -> VariableConfig:
+        if self.level is not None and self.levels is not None:
+            raise ValueError("either level or levels, got both; remove one")
+        if self.levels is not None and len(set(self.levels)) < len(self.levels):
+            raise ValueError(f"levels must differ, got {', '.join(f'{level:g}' for level in self.levels)}")
+        return self
+
+    def by_level(self, name: str) -> dict[str, VariableConfig]:
+        """The variable as the archive has it: one per level, ``z_850`` for 850."""
+        if self.levels is None:
+            return {name: self}
+        known = {"source_name": self.source_name or name, "levels": None}
+        return {
+            f"{name}_{level:g}".replace(".", "_"): self.model_copy(update={**known, "level": level})
+            for level in self.levels
+        }
 
 
 class ArchiveConfig(Section):

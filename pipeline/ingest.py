@@ -13,12 +13,13 @@ The whole of it happens under the Archive's lock, so that two ingests of the sam
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from . import archive
@@ -29,7 +30,17 @@ from .fields import time_text
 from .progress import Event, Progress, silent
 from .quality import Rejection, check_cadence, check_finite, check_grid, check_mask, check_range, take_survey
 from .reference import Reference, grid_of, mask_coordinate, reference_of
-from .sources import check_container, digest, find, harmonise, open_lazily, present_variables
+from .sources import (
+    check_container,
+    coarsened,
+    digest,
+    find,
+    harmonise,
+    harmonise_static,
+    open_lazily,
+    present_variables,
+)
+from .static_fields import check_static, on_grid
 
 _CONFIG_SECTIONS = ("source", "variables", "boundary", "archive")
 
@@ -95,11 +106,22 @@ class _State:
     samples: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _StaticFile:
+    """The static fields of a file, on its own grid; `alone` where it holds nothing else that is wanted."""
+
+    path: Path
+    digest: str
+    fields: xr.Dataset
+    alone: bool
+
+
 @dataclass
 class _Batch:
     """Files sorted by what becomes of them."""
 
     good: list[Candidate] = field(default_factory=list)
+    static: list[_StaticFile] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
@@ -131,9 +153,10 @@ def ingest(config: Config, progress: Progress = silent) -> IngestResult:
         assembly, reference = _assemble(config, batch, state)
         _enforce(config, batch, state, assembly)
         if assembly.fields is not None and reference is not None:
-            fields = _finished(config, assembly.fields, reference, state)
+            statics = _place_statics(config, batch, state, reference)
+            fields = _finished(config, assembly.fields, reference, state, statics)
             message = f"ingest {len(assembly.used)} file(s): {_coverage(fields)}"
-            metadata = _metadata(config, assembly, reference, state, batch.rejected)
+            metadata = _metadata(config, assembly, reference, state, batch)
             archive.write(
                 config.archive_path, fields, config.archive, message=message, metadata=metadata, progress=progress
             )
@@ -159,7 +182,7 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
         assembly, reference = _assemble(config, batch, state)
         fields = assembly.fields
         if fields is not None and reference is not None:
-            fields = _finished(config, fields, reference, state)
+            fields = _finished(config, fields, reference, state, _place_statics(config, batch, state, reference))
         yield Rehearsal(
             archived=state.archived,
             fields=fields,
@@ -186,7 +209,8 @@ def _state(config: Config) -> _State:
     if not archive.exists(path):
         return _State()
     archived = archive.open_dataset(path)
-    units = {str(name): str(data.attrs.get("units")) for name, data in archived.data_vars.items()}
+    fixed = [name for name, data in archived.coords.items() if data.ndim == 2 and name != "mask"]
+    units = {str(name): str(archived[name].attrs.get("units")) for name in (*archived.data_vars, *fixed)}
     wanted = {name: variable.units for name, variable in config.variables.items()}
     if units != wanted:
         there, here = (", ".join(f"{name} [{unit}]" for name, unit in each.items()) for each in (units, wanted))
@@ -199,6 +223,7 @@ def _state(config: Config) -> _State:
             f"{config.boundary!r}; use another name for a new archive"
         )
     commits = archive.log(path)
+    _check_selection(config, commits[-1])
     files = [file for commit in commits for file in commit.metadata.get("files", [])]
     return _State(
         archived,
@@ -208,11 +233,25 @@ def _state(config: Config) -> _State:
     )
 
 
+def _check_selection(config: Config, first: archive.Commit) -> None:
+    """What was cut and averaged once is cut and averaged so for good."""
+    known = first.metadata.get("config", {}).get("source", {})
+    wanted = config.model_dump(mode="json")["source"]
+    for key, default in (("region", None), ("coarsen", 1)):
+        if known.get(key, default) != wanted[key]:
+            raise ConfigError(
+                f"archive {config.archive_path} was made with source.{key} {known.get(key, default)}, but the "
+                f"configuration says {wanted[key]}; use another name for a new archive"
+            )
+
+
 def _examine(config: Config, paths: Sequence[Path], state: _State, progress: Progress, opened: ExitStack) -> _Batch:
     """Each file by itself."""
     batch = _Batch()
     seen = set(state.digests)
-    ranges = {name: variable.valid_range for name, variable in config.variables.items()}
+    varying = {name: config.variables[name] for name in config.varying}
+    fixed = {name: config.variables[name] for name in config.of_role("static")}
+    ranges = {name: variable.valid_range for name, variable in varying.items()}
     for number, path in enumerate(paths):
         progress(Event("ingest", number, len(paths), "files", message=path.name))
         try:
@@ -226,23 +265,42 @@ def _examine(config: Config, paths: Sequence[Path], state: _State, progress: Pro
             batch.unopened = True
             batch.reject(path, error if isinstance(error, SourceError) else _unreadable(error))
             continue
-        held = present_variables(dataset, config.variables)
-        if not held:
+        held = present_variables(dataset, varying)
+        held_fixed = present_variables(dataset, fixed)
+        if not held and not held_fixed:
             batch.ignored.append(path)
             continue
-        batch.names.update(held)
+        batch.names.update({**held, **held_fixed})
         try:
-            fields = harmonise(dataset, config.variables)
-            surveys = take_survey(fields)
-            check_finite(surveys)
-            check_range(surveys, ranges)
+            if held_fixed:
+                batch.static.append(_StaticFile(path, sha256, harmonise_static(dataset, fixed), alone=not held))
+            if held:
+                batch.good.append(
+                    _candidate(config, path, sha256, harmonise(dataset, varying, config.source.region), ranges)
+                )
         except SourceError as error:
             batch.reject(path, error)
             continue
         seen.add(sha256)
-        batch.good.append(Candidate(path, sha256, fields, surveys))
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch
+
+
+def _candidate(
+    config: Config,
+    path: Path,
+    sha256: str,
+    fields: xr.Dataset,
+    ranges: Mapping[str, tuple[float, float] | None],
+) -> Candidate:
+    """Checked at the points of the file, then averaged to those of the Archive."""
+    surveys = take_survey(fields)
+    check_finite(surveys)
+    check_range(surveys, ranges)
+    if config.source.coarsen == 1:
+        return Candidate(path, sha256, fields, surveys)
+    coarse = coarsened(fields, config.source.coarsen, {name: survey.always_nan for name, survey in surveys.items()})
+    return Candidate(path, sha256, coarse, take_survey(coarse))
 
 
 def _unreadable(error: OSError) -> SourceError:
@@ -258,17 +316,20 @@ def _require_variables(config: Config, batch: _Batch, state: _State) -> None:
     for path in [*batch.ignored, *(one.path for one in batch.good), *(one.path for one in batch.rejected)]:
         with open_lazily(path) as dataset:
             there.update(dict.fromkeys(map(str, dataset.data_vars)))
-    source = config.variables[missing[0]].source_name or missing[0]
+    wanted = config.variables[missing[0]]
+    source = wanted.source_name or missing[0]
+    at_level = "" if wanted.level is None else f" at level {wanted.level:g}"
     raise SourceError(
         "Q-MISSING-VARIABLE",
-        f"variable {source!r} is in no file of {config.source_path}, which hold {', '.join(there) or 'no variables'}; "
+        f"variable {source!r}{at_level} is in no file of {config.source_path}, which hold "
+        f"{', '.join(there) or 'no variables'}; "
         f"set variables.{missing[0]}.source_name to one of these",
     )
 
 
 def _assemble(config: Config, batch: _Batch, state: _State) -> tuple[Assembly, Reference | None]:
     """The files against each other and against the Archive; those that do not fit move to the rejected."""
-    names = list(config.variables)
+    names = list(config.varying)
     if batch.good:
         grid = grid_of(batch.good, state.archived)
         batch.good = [
@@ -349,24 +410,64 @@ def _enforce(config: Config, batch: _Batch, state: _State, assembly: Assembly) -
     raise SourceError(first.rule, f"{first.path.name}: {first.message}{others}; {reason}, the archive is unchanged")
 
 
-def _finished(config: Config, fields: xr.Dataset, reference: Reference, state: _State) -> xr.Dataset:
-    """The fields with mask and attributes, in the order of the configuration."""
+def _finished(
+    config: Config,
+    fields: xr.Dataset,
+    reference: Reference,
+    state: _State,
+    statics: Mapping[str, xr.DataArray],
+) -> xr.Dataset:
+    """The fields with mask, static fields and attributes, in the order of the configuration."""
     mask = mask_coordinate(reference)
-    ordered = fields[list(config.variables)]
-    if any(reference.nan_points.get(name, 0) < reference.masked.sum() for name in config.variables):
+    ordered = fields[list(config.varying)]
+    if any(reference.nan_points.get(name, 0) < reference.masked.sum() for name in config.varying):
         ordered = ordered.where(mask == 1)
     if state.archived is None:
-        ordered = ordered.assign_coords(mask=mask)
-    ordered = ordered.assign({name: ordered[name].assign_attrs(fields[name].attrs) for name in config.variables})
+        ordered = ordered.assign_coords({"mask": mask, **statics})
+    ordered = ordered.assign({name: ordered[name].assign_attrs(fields[name].attrs) for name in config.varying})
     ordered.attrs = {"Conventions": "CF-1.11", "boundary": config.boundary}
     return ordered
 
 
-def _metadata(
-    config: Config, assembly: Assembly, reference: Reference, state: _State, rejected: Sequence[Rejection]
-) -> dict[str, Any]:
+def _place_statics(config: Config, batch: _Batch, state: _State, reference: Reference) -> dict[str, xr.DataArray]:
+    """The static fields of new files at the Archive's points; files that do not fit move to the rejected.
+
+    Raises:
+        SourceError: The Archive has none yet, and a static field is missing or does not fit.
+    """
+    placed: dict[str, xr.DataArray] = {}
+    for one in list(batch.static):
+        try:
+            for name, field in one.fields.data_vars.items():
+                found = on_grid(field, reference.grid, config.source.coarsen)
+                check_static(found, reference.masked, config.variables[str(name)].valid_range)
+                known = placed.get(str(name)) if state.archived is None else state.archived[name]
+                if known is not None and not np.array_equal(found.values, known.values, equal_nan=True):
+                    raise SourceError(
+                        "Q-OVERLAP", f"static field {name!r} has other values than the one that is there; remove one"
+                    )
+                placed[str(name)] = found
+        except SourceError as error:
+            if state.archived is None:
+                raise SourceError(error.rule, f"{one.path.name}: {error.message}") from error
+            batch.static.remove(one)
+            batch.reject(one.path, error)
+    missing = [name for name in config.of_role("static") if name not in placed]
+    if state.archived is None and missing:
+        reason = batch.rejected[0] if batch.rejected else "it is in no file"
+        raise SourceError(
+            "Q-MISSING-VARIABLE", f"there is no static field {missing[0]!r} ({reason}); the archive is unchanged"
+        )
+    return placed
+
+
+def _metadata(config: Config, assembly: Assembly, reference: Reference, state: _State, batch: _Batch) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
-    files = []
+    files: list[dict[str, Any]] = [
+        {"name": one.path.name, "sha256": one.digest, "variables": list(one.fields.data_vars), "complete": True}
+        for one in batch.static
+        if one.alone
+    ]
     place = 0 if state.archived is None else int(state.archived.sizes.get("sample", 0))
     for one in assembly.used:
         entry: dict[str, Any] = {
@@ -381,7 +482,7 @@ def _metadata(
         files.append(entry)
     return {
         "files": files,
-        "rejected": [str(one) for one in [*rejected, *assembly.rejected]],
+        "rejected": [str(one) for one in [*batch.rejected, *assembly.rejected]],
         "nan_points": dict(reference.nan_points),
         "config": {name: tree[name] for name in _CONFIG_SECTIONS},
         "config_hash": config.hash(_CONFIG_SECTIONS),
@@ -406,9 +507,10 @@ def _coverage(fields: xr.Dataset) -> str:
 def _result(config: Config, batch: _Batch, assembly: Assembly) -> IngestResult:
     archived = archive.open_dataset(config.archive_path)
     dim = "sample" if "sample" in archived.dims else "time"
+    alone = [one for one in batch.static if one.alone and assembly.fields is not None]
     return IngestResult(
         snapshot_id=archive.head(config.archive_path),
-        committed=tuple(one.path for one in assembly.used),
+        committed=(*(one.path for one in assembly.used), *(one.path for one in alone)),
         skipped=(*batch.skipped, *assembly.skipped),
         rejected=(*batch.rejected, *assembly.rejected),
         waiting=assembly.waiting,

@@ -175,7 +175,7 @@ def _data_findings(config: Config, rehearsal: Rehearsal, scratch: Path, progress
     yield from (_of_leak(leak) for leak in leaks)
     if not leaks:
         yield Finding("leaks", "ok", "none: no frame, window or sample is in two splits")
-    points = len(config.variables) * math.prod(grid.shape)
+    points = len(config.varying) * math.prod(grid.shape)
     yield from resource_findings(config, axes.sizes["time"] * axes.sizes.get("sample", 1), points)
     progress(Event("check", 0, None, "trial steps", message="a process does a few training steps"))
     cost = measure(trial_job(config, rehearsal, scratch))

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..config import VariableConfig
+from ..config import RegionConfig, VariableConfig
 from ..errors import SourceError
 from ..fields import FIELD_DIMS, time_text
 from .axes import axis_values, roles, scalar_time
+from .levels import at_level, holds_level
 from .units import conversion, is_dimensionless
 
 _KEPT = ("standard_name", "long_name", "cell_methods")
+_ROUNDING = 1e-6  # degrees
 _AXIS_ATTRS = {
     "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
     "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
@@ -28,13 +30,21 @@ _AXIS_ATTRS = {
 
 
 def present_variables(dataset: xr.Dataset, variables: Mapping[str, VariableConfig]) -> dict[str, str]:
-    """Which of the configured variables a dataset holds: name in the archive to name in the file."""
+    """Which of the configured variables a dataset holds, at their levels: name in the archive to name in the file."""
     names = {name: variable.source_name or name for name, variable in variables.items()}
-    return {name: source for name, source in names.items() if source in dataset.data_vars}
+    return {
+        name: source
+        for name, source in names.items()
+        if source in dataset.data_vars and holds_level(dataset, dataset[source], variables[name].level)
+    }
 
 
-def harmonise(dataset: xr.Dataset, variables: Mapping[str, VariableConfig]) -> xr.Dataset:
+def harmonise(
+    dataset: xr.Dataset, variables: Mapping[str, VariableConfig], region: RegionConfig | None = None
+) -> xr.Dataset:
     """The configured variables of `dataset` that are there, brought to the contract of `pipeline.fields`.
+
+    With a `region`, only its points, their longitudes going on eastward from its western edge (170, 175, 180, 185).
 
     Fixed: names, units, dimension order, size-one dimensions, direction of axes, longitudes to -180...180 ascending,
     an equal cyclic column, unsorted times, identical duplicate times, float jitter of times, packing and fill values.
@@ -50,21 +60,69 @@ def harmonise(dataset: xr.Dataset, variables: Mapping[str, VariableConfig]) -> x
             "Q-MISSING-VARIABLE",
             f"expected the variable {wanted}, the file has {there}; set source_name in the configuration",
         )
-    fields = [_in_units(_placed(dataset, source).rename(name), variables[name]) for name, source in present.items()]
+    fields = [
+        _in_units(_placed(dataset, source, variables[name].level).rename(name), variables[name])
+        for name, source in present.items()
+    ]
     if len({(field.dims, field.shape) for field in fields}) > 1:
         raise SourceError(
             "Q-DIMENSIONS",
             f"the variables {', '.join(present)} have different dimensions; put them in files of their own",
         )
     merged = xr.merge(fields, join="override", compat="override", combine_attrs="override")
-    merged = _space(_time(merged))
+    merged = _space(_time(merged), region)
     order = next(dims for dims in FIELD_DIMS if set(dims) == set(merged.dims))
     return merged.transpose(*order).astype("float32")
 
 
-def _placed(dataset: xr.Dataset, source: str) -> xr.DataArray:
+def harmonise_static(dataset: xr.Dataset, variables: Mapping[str, VariableConfig]) -> xr.Dataset:
+    """The static variables of `dataset` that are there, as `harmonise` does it but without time: [lat, lon] or [y, x].
+
+    Raises:
+        SourceError: As in `harmonise`; ``Q-DIMENSIONS`` where a variable has several times.
+    """
+    fields = []
+    for name, source in present_variables(dataset, variables).items():
+        bare, _, coords = _bare(dataset, source, variables[name].level)
+        if bare.sizes.get("time", 1) > 1 or "sample" in bare.dims:
+            raise SourceError(
+                "Q-DIMENSIONS", f"variable {source!r} has {bare.sizes.get('time', 1)} times, expected a static field"
+            )
+        flat = bare.squeeze("time", drop=True) if "time" in bare.dims else bare
+        if set(flat.dims) not in ({"lat", "lon"}, {"y", "x"}):
+            raise SourceError(
+                "Q-DIMENSIONS",
+                f"variable {source!r} has the dimensions {tuple(map(str, flat.dims))}, expected lat, lon or y, x",
+            )
+        named = flat.assign_coords(_axes({dim: data for dim, data in coords.items() if dim != "time"}))
+        fields.append(_in_units(named.rename(name), variables[name]))
+    merged = _space(xr.merge(fields, join="override", compat="override", combine_attrs="override"), None)
+    return merged.transpose(*(("lat", "lon") if "lat" in merged.dims else ("y", "x"))).astype("float32")
+
+
+def _placed(dataset: xr.Dataset, source: str, level: float | None) -> xr.DataArray:
     """One variable with canonical dimension names and coordinates along them only."""
-    field = dataset[source]
+    bare, found, coords = _bare(dataset, source, level)
+    if "time" not in found.values() and (name := scalar_time(dataset)) is not None:
+        bare = bare.expand_dims("time")
+        coords["time"] = dataset[name].expand_dims("time")
+    if not any(set(dims) == set(map(str, bare.dims)) for dims in FIELD_DIMS):
+        rule = "Q-TIME" if "time" not in bare.dims else "Q-DIMENSIONS"
+        raise SourceError(
+            rule,
+            f"variable {source!r} has the dimensions {tuple(map(str, dataset[source].dims))}, expected time and lat, "
+            "lon (or y, x), with 'sample' for simulations; name or describe its axes by CF attributes",
+        )
+    if empty := [str(dim) for dim, size in bare.sizes.items() if size == 0]:
+        raise SourceError("Q-EMPTY", f"variable {source!r} has no values along {empty[0]!r}; fetch the file again")
+    return bare.assign_coords(_axes(coords))
+
+
+def _bare(
+    dataset: xr.Dataset, source: str, level: float | None
+) -> tuple[xr.DataArray, dict[str, str], dict[str, xr.DataArray | None]]:
+    """One variable with canonical dimension names and no coordinates, the roles of its dimensions, and their values."""
+    field = dataset[source] if level is None else at_level(dataset, dataset[source], level)
     if field.dtype.kind not in "fiub":
         raise SourceError(
             "Q-DIMENSIONS", f"variable {source!r} holds {field.dtype}, expected numbers; name another variable"
@@ -76,26 +134,15 @@ def _placed(dataset: xr.Dataset, source: str) -> xr.DataArray:
         raise SourceError(
             "Q-DIMENSIONS",
             f"variable {source!r} has the dimension {dim!r} of length {size}, expected time, two of space and at most "
-            "'sample'; select one entry of it and write that to a file of its own",
+            "'sample'; name its levels in the configuration, or select one entry and write that to a file of its own",
         )
     coords = {role: axis_values(dataset, dim) for dim, role in found.items()}
     bare = field.squeeze(list(extra), drop=True).reset_coords(drop=True)
-    bare = bare.drop_vars(list(bare.coords)).rename(found)
-    if "time" not in found.values() and (name := scalar_time(dataset)) is not None:
-        bare = bare.expand_dims("time")
-        coords["time"] = dataset[name].expand_dims("time")
-    if not any(set(dims) == set(map(str, bare.dims)) for dims in FIELD_DIMS):
-        rule = "Q-TIME" if "time" not in bare.dims else "Q-DIMENSIONS"
-        raise SourceError(
-            rule,
-            f"variable {source!r} has the dimensions {tuple(map(str, field.dims))}, expected time and lat, lon "
-            "(or y, x), with 'sample' for simulations; name or describe its axes by CF attributes",
-        )
-    if empty := [str(dim) for dim, size in bare.sizes.items() if size == 0]:
-        raise SourceError("Q-EMPTY", f"variable {source!r} has no values along {empty[0]!r}; fetch the file again")
-    return bare.assign_coords(
-        {role: (role, data.values, data.attrs) for role, data in coords.items() if data is not None}
-    )
+    return bare.drop_vars(list(bare.coords)).rename(found), found, coords
+
+
+def _axes(coords: Mapping[str, xr.DataArray | None]) -> dict[str, tuple[str, Any, dict[Any, Any]]]:
+    return {role: (role, data.values, data.attrs) for role, data in coords.items() if data is not None}
 
 
 def _in_units(field: xr.DataArray, variable: VariableConfig) -> xr.DataArray:
@@ -175,13 +222,23 @@ def _unique(fields: xr.Dataset) -> xr.Dataset:
     return fields.isel(time=kept)
 
 
-def _space(fields: xr.Dataset) -> xr.Dataset:
-    """Both axes of space ascending, as float64."""
+def _space(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
+    """Both axes of space ascending, as float64, cut to the region."""
     result = fields
     for dim in ("lat", "y", "x", "lon"):
         if dim in result.dims:
             result = _ascending(result, dim)
-    return _longitude(result) if "lon" in result.dims else result
+    if region is not None:
+        if "lat" not in result.dims:
+            raise SourceError("Q-GRID", "source.region needs latitudes and longitudes, the file has y and x; remove it")
+        inside = (result["lat"].values >= region.lat[0] - _ROUNDING) & (
+            result["lat"].values <= region.lat[1] + _ROUNDING
+        )
+        result = result.isel(lat=np.flatnonzero(inside))
+    result = _longitude(result, region) if "lon" in result.dims else result
+    if region is not None and 0 in (result.sizes["lat"], result.sizes["lon"]):
+        raise SourceError("Q-GRID", "the file has no point in source.region; correct it, or leave the file out")
+    return result
 
 
 def _ascending(fields: xr.Dataset, dim: str) -> xr.Dataset:
@@ -198,8 +255,8 @@ def _ascending(fields: xr.Dataset, dim: str) -> xr.Dataset:
     return result.isel({dim: slice(None, None, -1)}) if len(steps) and steps[0] < 0 else result
 
 
-def _longitude(fields: xr.Dataset) -> xr.Dataset:
-    """Longitudes in [-180, 180) ascending, without an equal cyclic column."""
+def _longitude(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
+    """Longitudes in [-180, 180) or from the region's western edge on, ascending, without an equal cyclic column."""
     values = fields["lon"].values
     span = values[-1] - values[0]
     if span > 360.001 or np.abs(values).max() > 720.0:
@@ -214,14 +271,19 @@ def _longitude(fields: xr.Dataset) -> xr.Dataset:
                 "Q-GRID", "the first and last longitude are one place with different values; correct the file"
             )
         values = values[:-1]
+    west, width = (-180.0, 360.0) if region is None else (region.west, region.width)
     # six decimals take away the noise of the modulo, a tenth of a metre on the ground
-    outside = values.min() < -180.0 or values.max() >= 180.0
-    wrapped = np.round((values + 180.0) % 360.0 - 180.0, 6) if outside else values
+    outside = values.min() < west or values.max() >= west + 360.0
+    wrapped = np.round((values - west) % 360.0, 6) % 360.0 + west if outside else values
     order = np.argsort(wrapped, kind="stable")
-    turned = not np.array_equal(order, np.arange(len(order)))
-    if turned and 360.0 - (values[-1] - values[0]) > 1.5 * float(np.median(np.diff(values))):
+    order = order[wrapped[order] <= west + width + _ROUNDING]
+    turned = not np.array_equal(order, np.arange(len(values)))
+    steps = np.diff(wrapped[order])
+    if turned and len(steps) and steps.max() > 1.5 * float(np.median(np.diff(values))):
         raise SourceError(
-            "Q-GRID", "the region crosses the date line, so its longitudes cannot run from -180 to 180; cut it there"
+            "Q-GRID",
+            f"its longitudes have a gap of {steps.max():g} degrees where they should run on from {west:g}; name a "
+            "source.region that the file covers, e.g. lon: [170, -170] across the date line",
         )
     result = fields.isel(lon=order) if turned or cyclic else fields
     return result.assign_coords(lon=("lon", wrapped[order], _AXIS_ATTRS["lon"]))

@@ -1,0 +1,73 @@
+"""One entry of a field's vertical axis.
+
+Pressures are compared in hPa whatever their unit in the file; heights, depths and numbered levels as they are.
+
+    at_level(dataset, dataset["z"], 850.0).dims      # ("time", "lat", "lon")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cf_xarray  # noqa: F401  (adds the accessor `.cf`)
+import numpy as np
+import xarray as xr
+
+from ..errors import SourceError
+from .units import conversion
+
+_NAMES = {"level", "lev", "levels", "plev", "pressure", "pressure_level", "isobaricinhpa", "height", "depth", "z"}
+_PRESSURES = {"air_pressure", "pressure"}
+
+
+def holds_level(dataset: xr.Dataset, field: xr.DataArray, level: float | None) -> bool:
+    """Whether the field has this level; any field has None."""
+    return level is None or _place(_vertical(dataset, field), level) is not None
+
+
+def at_level(dataset: xr.Dataset, field: xr.DataArray, level: float) -> xr.DataArray:
+    """The field at one level, without the vertical axis.
+
+    Raises:
+        SourceError: ``Q-MISSING-VARIABLE``: there is no such level.
+    """
+    axis = _vertical(dataset, field)
+    place = _place(axis, level)
+    if axis is None or place is None:
+        there = "no vertical axis" if axis is None else ", ".join(f"{value:g}" for value in _values(axis))
+        raise SourceError("Q-MISSING-VARIABLE", f"variable {field.name!r} has no level {level:g}, it has {there}")
+    return field.isel({axis.dims[0]: place}, drop=True) if axis.dims else field
+
+
+def _vertical(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
+    """The coordinate along the field's vertical dimension, or a scalar one."""
+    named = {
+        name
+        for key in ("vertical", "Z")
+        for name in (*dataset.cf.coordinates.get(key, ()), *dataset.cf.axes.get(key, ()))
+    }
+    candidates = [
+        data
+        for name, data in dataset.coords.items()
+        if (name in named or str(name).lower() in _NAMES) and data.ndim <= 1 and set(data.dims) <= set(field.dims)
+    ]
+    return max(candidates, key=lambda data: data.ndim, default=None)
+
+
+def _place(axis: xr.DataArray | None, level: float) -> int | None:
+    if axis is None:
+        return None
+    values = _values(axis)
+    # a thousandth of the level is far below the distance of any two and far above the rounding of single precision
+    found = np.flatnonzero(np.isclose(values, level, rtol=1e-3, atol=1e-9))
+    return int(found[0]) if len(found) == 1 else None
+
+
+def _values(axis: xr.DataArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Values along the axis; hPa where they are pressures."""
+    values = np.atleast_1d(axis.values).astype("float64")
+    try:
+        slope, _ = conversion(str(axis.attrs.get("units", "1")), "hPa")
+    except SourceError:
+        return values
+    return values * slope

@@ -1,0 +1,85 @@
+"""Static fields brought from their own file to the points of the Archive.
+
+What lives here: the Archive's points picked out of a larger grid, and the check that they are there. What does not:
+names, units and axes (`sources`).
+
+    field = on_grid(land_sea_mask, archived, factor=1)     # [lat, lon], on the Archive's very coordinates
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .errors import SourceError
+from .quality import Points
+from .sources import coarsened
+
+Axis = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def on_grid(field: xr.DataArray, grid: xr.Dataset, factor: int) -> xr.DataArray:
+    """The field at the points of a grid.
+
+    Args:
+        field: Harmonised, on a grid that has these points and perhaps others.
+        grid: The Archive's coordinates.
+        factor: Points of the field along each side of one of the Archive's (`source.coarsen`); needs even spacing.
+
+    Raises:
+        SourceError: ``Q-GRID``: a point of the Archive is not among the field's.
+    """
+    dims = tuple(str(dim) for dim in field.dims)
+    if not set(dims) <= set(grid.dims):
+        raise SourceError("Q-GRID", f"static field {field.name!r} is on {dims}, the archive is not; regrid it")
+    places = {dim: _places(field, dim, _finer(grid[dim].values, factor)) for dim in dims}
+    picked = field.isel(places).compute(scheduler="threads").to_dataset(name=str(field.name))
+    coarse = coarsened(picked, factor, {str(field.name): np.isnan(picked[str(field.name)].values)})[str(field.name)]
+    return coarse.assign_coords({dim: grid[dim].variable for dim in dims}).assign_attrs(field.attrs)
+
+
+def check_static(field: xr.DataArray, masked: Points, valid_range: tuple[float, float] | None) -> None:
+    """There is a finite, plausible value at every valid point.
+
+    Raises:
+        SourceError: ``Q-NAN`` or ``Q-RANGE``.
+    """
+    values = field.values[~masked]
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise SourceError("Q-NAN", f"static field {field.name!r} has no value at {count} valid points; fill them")
+    if valid_range is not None and (values.min() < valid_range[0] or values.max() > valid_range[1]):
+        raise SourceError(
+            "Q-RANGE",
+            f"static field {field.name!r} runs from {values.min():g} to {values.max():g}, expected {valid_range[0]:g} "
+            f"to {valid_range[1]:g}; are the units of the file right?",
+        )
+
+
+def _finer(axis: Axis, factor: int) -> Axis:
+    """The evenly spaced points whose block means are the axis."""
+    if factor == 1:
+        return axis
+    step = (axis[-1] - axis[0]) / max(len(axis) - 1, 1) / factor
+    within = (np.arange(factor) - (factor - 1) / 2) * step
+    finer: Axis = (axis[:, None] + within).reshape(-1)
+    return finer
+
+
+def _places(field: xr.DataArray, dim: str, wanted: Axis) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Index of each wanted coordinate among the field's, longitudes modulo 360."""
+    distance = np.abs(field[dim].values[None, :] - wanted[:, None])
+    if dim == "lon":
+        distance = np.abs((distance + 180.0) % 360.0 - 180.0)
+    nearest: np.ndarray[Any, np.dtype[np.intp]] = distance.argmin(axis=1)
+    spacing = float(np.abs(np.diff(field[dim].values)).min()) if field.sizes[dim] > 1 else 1.0
+    missing = distance[np.arange(len(wanted)), nearest] > 1e-3 * spacing
+    if missing.any():
+        raise SourceError(
+            "Q-GRID",
+            f"static field {field.name!r} has no value at {dim} {wanted[missing][0]:g} of the archive; its {dim} runs "
+            f"from {field[dim].values[0]:g} to {field[dim].values[-1]:g}; regrid it",
+        )
+    return nearest
