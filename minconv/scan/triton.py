@@ -114,13 +114,14 @@ def read(frame, offset, step, mask, CELL: tl.constexpr):
 @jit
 def read_bias(bias, channel, channels, mask, CELL: tl.constexpr, REAL: tl.constexpr):
     """Bias of each lane's channel, for `gate_inputs`; nothing without one."""
-    if bias is None:
-        return None, None, None
-    first, second, last = read(bias, channel, channels, mask, CELL)
-    first, second = first.to(REAL), second.to(REAL)
-    if CELL == "explstm":
-        first = second - first
-    return first * 1.4426950408889634, second * 1.4426950408889634, last.to(REAL)
+    first, second, last = None, None, None
+    if bias is not None:
+        first, second, last = read(bias, channel, channels, mask, CELL)
+        first, second = first.to(REAL), second.to(REAL)
+        if CELL == "explstm":
+            first = second - first
+        first, second, last = first * 1.4426950408889634, second * 1.4426950408889634, last.to(REAL)
+    return first, second, last
 
 
 @jit

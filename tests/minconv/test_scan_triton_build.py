@@ -65,29 +65,40 @@ KERNELS = {
 }
 
 
-def build(name: str, cell: str, io: str, layout: str, architecture: int, *, chunked: bool = False) -> Machine:
-    """A kernel with bias and initial state, as the launch for many lanes would have it, or for few in chunks."""
+def build(
+    name: str,
+    cell: str,
+    io: str,
+    layout: str,
+    architecture: int,
+    *,
+    chunked: bool = False,
+    wide: bool = False,
+    without: tuple[str, ...] = (),
+) -> Machine:
+    """A kernel as the launch for many lanes would have it, or for few in chunks, with all arguments but some."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     kernel = KERNELS[name]
-    itemsize = 4 if io == "fp32" else 2
+    itemsize = {"fp64": 8, "fp32": 4}.get(io, 2)
     lanes = 2**18 - 1 if chunked else 2**23
     options = triton_launch.launch_options(lanes, itemsize, cell, backward=name.endswith("backward"))
     constants = {
         "BLOCKS": 2 if cell == "gru" else 3,
         "CELL": cell,
         "LAST": layout == "channels_last",
-        "WIDE": False,
+        "WIDE": wide,
         "ALIGN": 8,
-        "DOUBLE": False,
-        "FAST": True,
+        "DOUBLE": io == "fp64",
+        "FAST": io != "fp64",
         "PAIRINGS": 0 if layout == "channels_last" else 3,
         "BLOCK": options.pop("BLOCK"),
     }
     pointers = dict.fromkeys(("pre", "h", "grad_h", "grad_pre"), f"*{io}")
     pointers |= dict.fromkeys(("state", "bias", "final", "grad_final", "grad_state", "partial"), "*fp32")
+    constants |= dict.fromkeys(without)
     if chunked:
         pointers["summary"] = "*fp32"
     else:
@@ -200,3 +211,24 @@ def test_compiled_kernels_of_chunks_spill_nothing(name, cell, architecture):
     assert machine.count("MUFU.EX2") == (EXPONENTIALS[cell] - without_v) * frames
     assert machine.count("LDG") == (PLANES[cell] + {"backward": 2}.get(name, 0)) * frames
     assert machine.count("MUFU.LG2") == 0
+
+
+@pytest.mark.usefixtures("_compiler")
+@pytest.mark.parametrize(
+    ("io", "options"),
+    [
+        ("bf16", {"without": ("state", "bias", "grad_final"), "chunked": True}),
+        pytest.param("bf16", {"without": ("state", "bias", "grad_h")}, marks=pytest.mark.slow),
+        pytest.param("bf16", {"wide": True}, marks=pytest.mark.slow),
+        pytest.param("fp16", {}, marks=pytest.mark.slow),
+        pytest.param("fp32", {"without": ("grad_h",), "chunked": True}, marks=pytest.mark.slow),
+        pytest.param("fp64", {}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", ["gru", "explstm"])
+def test_whatever_is_given_there_is_a_kernel(cell, io, options):
+    """The interpreter takes what the compiler may refuse."""
+    for name in KERNELS if options.get("chunked") else ("forward", "backward"):
+        machine = build(name, cell, io, "channels_last", 80, **options)
+        assert machine.stack == 0, name
