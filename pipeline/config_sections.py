@@ -28,7 +28,7 @@ Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
 Flag = Annotated[bool, Field(strict=True)]
 Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
 Role = Literal["prognostic", "forcing", "static", "diagnostic"]
-Forcing = Literal["time_of_day", "time_of_year", "latitude", "longitude", "mask"]
+Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "mask"]
 
 
 class Section(BaseModel):

@@ -7,7 +7,8 @@ What lives here: the rule that chooses the cycle, and the arithmetic from times 
 
 The cycle is the finest that the training period covers:
 
-- ``dayofyear_hour``: steps up to a day, at least a year; the year in 73 bins of five days, for each time of day.
+- ``dayofyear_hour``: steps below a month, at least a year; the year in 73 bins of five days, for each time of day where
+  steps are below a day.
 - ``month``: monthly steps, at least a year; the calendar month.
 - ``hour_of_day``: steps below a day, at least one day; the time of day in UTC.
 - ``mean``: anything else, and every archive of samples; one slot.
@@ -38,7 +39,7 @@ def cycle_of(times: NDArray[Any]) -> Cycle:
     seconds = times.astype("datetime64[ns]").astype(np.int64) / 1e9
     step = float(np.median(np.diff(seconds)))
     span = (seconds[-1] - seconds[0] + step) / _DAY
-    if step <= _DAY and span >= 365:
+    if step < 28 * _DAY and span >= 365:
         return "dayofyear_hour"
     if step < _DAY and span >= 1:
         return "hour_of_day"

@@ -11,6 +11,8 @@ prognostic variables (`windows`).
 time_of_day      sin, cos of 2π · (time since 00 UTC) / day. UTC, not solar time: with `longitude` the model can add the
                  two angles and so has the local one
 time_of_year     sin, cos of 2π · (time since 1 January) / length of that year
+insolation       the sun's radiation at the top of the atmosphere in units of the solar constant; where steps are a day
+                 or longer, its mean over the day (see `insolation`)
 latitude         sin(latitude), -1 at the south pole, 1 at the north pole
 longitude        sin, cos of longitude
 mask             1 where the data are valid, 0 where they never are
@@ -27,16 +29,18 @@ from numpy.typing import NDArray
 from .config import Forcing
 from .errors import ConfigError
 from .grid import GridSpec
+from .insolation import daily_insolation, insolation
 
 CHANNELS: dict[Forcing, tuple[str, ...]] = {
     "time_of_day": ("time_of_day_sin", "time_of_day_cos"),
     "time_of_year": ("time_of_year_sin", "time_of_year_cos"),
+    "insolation": ("insolation",),
     "latitude": ("latitude_sin",),
     "longitude": ("longitude_sin", "longitude_cos"),
     "mask": ("mask",),
 }
-TIMED: tuple[Forcing, ...] = ("time_of_day", "time_of_year")
-GEOGRAPHIC: tuple[Forcing, ...] = ("latitude", "longitude")
+TIMED: tuple[Forcing, ...] = ("time_of_day", "time_of_year", "insolation")
+GEOGRAPHIC: tuple[Forcing, ...] = ("insolation", "latitude", "longitude")
 
 
 class ForcingFields:
@@ -46,6 +50,7 @@ class ForcingFields:
         names: Forcings, in the order of their channels.
         grid: Where.
         mask: Bool [H, W], True where the data are valid.
+        daily: Whether a step is a day or longer, so that insolation is its mean over the day.
         statics: Further fields that are constant in time, [H, W] by name; missing values become their mean.
 
     Attributes:
@@ -62,11 +67,13 @@ class ForcingFields:
         grid: GridSpec,
         mask: NDArray[np.bool_],
         statics: Mapping[str, NDArray[np.floating]] | None = None,
+        *,
+        daily: bool = False,
     ) -> None:
         self.names = tuple(names)
         own = {name: _without_gaps(field) for name, field in (statics or {}).items()}
         self.channels = (*(channel for name in self.names for channel in CHANNELS[name]), *own)
-        self._shape = grid.shape
+        self._grid, self._daily = grid, daily
         for name in self.names:
             if name in GEOGRAPHIC and not grid.geographic:
                 raise ConfigError(
@@ -88,15 +95,28 @@ class ForcingFields:
         Raises:
             ConfigError: A forcing needs dates and the times are not.
         """
-        out = np.empty((*times.shape, len(self.channels), *self._shape), dtype=np.float32)
+        out = np.empty((*times.shape, len(self.channels), *self._grid.shape), dtype=np.float32)
         channel = 0
         for name in self.names:
             width = len(CHANNELS[name])
             target = out[..., channel : channel + width, :, :]
-            target[...] = _phases(name, times)[..., None, None] if name in TIMED else self._static[name]
+            target[...] = self._timed(name, times) if name in TIMED else self._static[name]
             channel += width
         out[..., channel:, :, :] = self._own
         return out
+
+    def _timed(self, name: Forcing, times: NDArray[np.generic]) -> NDArray[np.float64]:
+        """A forcing that depends on the time, [*times.shape, channels, H, W] or with ones for H and W."""
+        if not np.issubdtype(times.dtype, np.datetime64):
+            raise ConfigError(
+                f"forcing '{name}' needs an archive with dates, got time as {times.dtype}; remove it from forcings"
+            )
+        if name != "insolation":
+            return _phases(name, times)[..., None, None]
+        lat, lon = np.asarray(self._grid.y), np.asarray(self._grid.x)
+        if self._daily:
+            return daily_insolation(times, lat)[..., None, :, None]
+        return insolation(times, lat, lon)[..., None, :, :]
 
     @staticmethod
     def _static_channels(name: Forcing, grid: GridSpec, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -112,10 +132,6 @@ def _without_gaps(field: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _phases(name: Forcing, times: NDArray[np.generic]) -> NDArray[np.float64]:
     """Sine and cosine of the phase in the day or the year, [*times.shape, 2]."""
-    if not np.issubdtype(times.dtype, np.datetime64):
-        raise ConfigError(
-            f"forcing '{name}' needs an archive with dates, got time as {times.dtype}; remove it from forcings"
-        )
     exact = times.astype("datetime64[ns]")
     unit: str = "D" if name == "time_of_day" else "Y"
     start = exact.astype(f"datetime64[{unit}]")

@@ -34,6 +34,7 @@ OUTCOME_ROOMS = (
     "forcings",
     "frames",
     "grid",
+    "insolation",
     "sampler",
     "splits",
     "statistics",

@@ -136,7 +136,7 @@ class FrameReader:
             statics = {name: dataset[name].values for name in static_variables}
         self.mask = torch.from_numpy(self._valid)
         self._climatology = climatology
-        self._fields = ForcingFields(forcings, self.grid, self._valid, statics)
+        self._fields = ForcingFields(forcings, self.grid, self._valid, statics, daily=_steps_of_days(self.times))
         self._fields.at(self.times[:1])  # refuses forcings that do not fit these times now, not at the first batch
         self.forcing_variables = tuple(known_ahead)
         self.forcing_channels = (*self._fields.channels, *self.forcing_variables)
@@ -251,6 +251,12 @@ class FrameReader:
         if self._climatology is None:
             raise ValueError("this reader reads the fields themselves")
         return np.where(self._valid, self._climatology.at(times), np.float32(0))
+
+
+def _steps_of_days(times: NDArray[Any]) -> bool:
+    """Whether a step is a day or longer."""
+    cadence = infer(times)
+    return cadence is not None and (cadence.months > 0 or cadence.seconds >= 86_400)
 
 
 def _require(path: Path, held: Mapping[Hashable, Any], names: Sequence[str]) -> None:

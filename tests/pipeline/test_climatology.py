@@ -146,3 +146,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         Climatology("mean", ("a",), np.zeros((1, 1, 2, 2), np.float32), 1, ("x", "y")).save(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["climatology.npz"]
+
+
+def test_weeks_over_years_follow_the_day_of_the_year():
+    times = np.arange(np.datetime64("2010-01-01"), np.datetime64("2016-01-01"), 7).astype("datetime64[ns]")
+    cycle = 10 * np.cos(2 * np.pi * (times - times.astype("datetime64[Y]")) / np.timedelta64(365, "D"))
+    dataset = archive(cycle[:, None, None] * np.ones((len(times), 2, 2)), times)
+    fitted = fit_climatology(dataset, ["t2m"], whole(dataset))
+    assert (fitted.cycle, fitted.day_parts) == ("dayofyear_hour", 1)
+    # smoothing over a month to either side takes a few hundredths off a wave of a year
+    np.testing.assert_allclose(fitted.at(times)[:, 0, 0, 0], cycle, atol=0.7)
+    assert np.abs(fitted.at(times)[:, 0, 0, 0]).max() > 9.5

@@ -22,6 +22,8 @@ def times(start, stop, step):
         (times("2017-01-01", "2017-12-31", (6, "h")), "hour_of_day"),
         (times("2016-01-01", "2019-01-01", (1, "D")), "dayofyear_hour"),
         (times("2017-01-01", "2017-06-01", (1, "D")), "mean"),
+        (times("2016-01-01", "2019-01-01", (7, "D")), "dayofyear_hour"),
+        (times("2016-01-01", "2017-01-01", (5, "D")), "dayofyear_hour"),
         (np.arange("2010-01", "2016-05", dtype="datetime64[M]").astype("datetime64[ns]"), "month"),
         (np.arange("2010-01", "2011-01", dtype="datetime64[M]").astype("datetime64[ns]"), "month"),
         (np.arange("2010-01", "2010-12", dtype="datetime64[M]").astype("datetime64[ns]"), "mean"),
