@@ -88,6 +88,20 @@ class Comparison:
         """The lead times in the unit they read best in."""
         return LeadTimes.of(self.table["lead_time"].values)
 
+    def in_words(self, change: Interval) -> str:
+        """A change with its interval: ``4.2 % lower (95 % interval: 3.1 % to 5.3 % lower; 40 cases)``."""
+        middle, low, high = change.percent
+        direction = "lower" if middle < 0 else "higher"
+        if math.isinf(low) or math.isinf(high) or math.isnan(low):
+            ends = "unknown, of so few cases"
+        elif max(low, high) <= 0 or min(low, high) >= 0:
+            near, far = sorted((abs(low), abs(high)))
+            ends = f"{size_text(near)} to {size_text(far)} {direction}"
+        else:
+            ends = f"{size_text(low)} lower to {size_text(high)} higher"
+        interval = f"{100 * self.confidence:g} % interval"
+        return f"{size_text(middle)} {direction} ({interval}: {ends}; {self.cases} cases)"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON; numbers that are not finite are null."""
         table = {str(name): _plain(self.table[name].values) for name in self.table.data_vars}
@@ -184,6 +198,14 @@ def skill_intervals(
     rmse = scorecard.scores["rmse"].isel(source=0, drop=True)
     shaped = [rmse.copy(data=-np.expm1(values).reshape(rmse.shape)) for values in (estimate, *ends)]
     return xr.Dataset({"skill": shaped[0], "lower": shaped[2], "upper": shaped[1]})
+
+
+def size_text(percent: float) -> str:
+    """The size of a number of per cent in two digits: ``4.2 %``, ``45 %``, ``0.31 %``."""
+    size = abs(percent)
+    if 0 < size < 0.01:
+        return "less than 0.01 %"
+    return f"{size:.0f} %" if size >= 9.95 else f"{size:.2g} %"
 
 
 def _check_same(a: Scorecard, b: Scorecard) -> None:

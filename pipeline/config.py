@@ -137,9 +137,10 @@ class Config(Section):
                 f"training.batch_size must be a multiple of training.workers ({self.training.workers}), "
                 f"got {self.training.batch_size}"
             )
-        if unknown := [name for name in self.promotion.variables if name not in self.variables]:
+        if unknown := [name for name in self.promotion.variables if name not in self.predicted]:
             raise ValueError(
-                f"promotion.variables must be among the variables ({', '.join(self.variables)}), got {unknown[0]!r}"
+                f"promotion.variables must be among those that are predicted ({', '.join(self.predicted)}), "
+                f"got {unknown[0]!r}"
             )
         if self.model.damping and not self.model.tendency:
             raise ValueError("model.damping needs model.tendency=true, got false")

@@ -9,7 +9,8 @@ the reading of them (`scorecard`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,86 @@ from .forecast import lead_times, open_reader, predict, valid_times
 from .progress import Event, Progress, silent
 from .registry import RegisteredModel
 from .scorecard import Scorecard
+from .splits import Split
 from .verification import Scorer
 from .windows import FrameReader, Window, make_splits, windows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some test cases: their names, and fields as `Scorer.add` takes them."""
+
+    names: tuple[str, ...]
+    prediction: NDArray[np.float32]
+    truth: NDArray[np.float32]
+    persistence: NDArray[np.float32]
+    climatology: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class CaseSet:
+    """The test cases of a configuration, as one model sees them.
+
+    Attributes:
+        reader: Frames of the Archive.
+        cases: Where the model's history starts in each.
+        history: Frames that the model reads.
+        steps: Lead times.
+        climatology: The baseline, fitted to the training split.
+    """
+
+    reader: FrameReader
+    cases: tuple[Window, ...]
+    history: int
+    steps: int
+    climatology: Climatology
+
+    @property
+    def lead_times(self) -> NDArray[np.timedelta64]:
+        """Lead times of every case."""
+        return lead_times(self.reader, self.history - 1, self.steps)
+
+    def batches(self, model: RegisteredModel, size: int, progress: Progress = silent) -> Iterator[Batch]:
+        """Forecasts beside what they are scored against; masked points are NaN in the truth."""
+        for first in range(0, len(self.cases), size):
+            some = self.cases[first : first + size]
+            truth = frames_at(self.reader, some, self.history + self.steps)
+            when = [valid_times(self.reader, case.start + self.history - 1, self.steps) for case in some]
+            yield Batch(
+                names=tuple(case_name(self.reader, case, self.history) for case in some),
+                prediction=predict(model, self.reader, some, self.steps),
+                truth=truth[:, self.history :],
+                persistence=truth[:, self.history - 1],
+                climatology=np.stack([self.climatology.at(times) for times in when]),
+            )
+            progress(Event("evaluation", first + len(some), len(self.cases), "cases"))
+
+
+def open_cases(model: RegisteredModel, config: Config, snapshot_id: str) -> CaseSet:
+    """The test cases for a model.
+
+    Raises:
+        ConfigError: The test split holds no case.
+        ForecastError: The grid differs from the model's.
+    """
+    history, path = int(model.metadata["history"]), config.archive_path
+    with archive.open_dataset(path, snapshot_id) as dataset:
+        splits = make_splits(dataset, config.split, config.gap)
+        climatology = fit_climatology(dataset, tuple(model.metadata["variables"]), splits.train)
+    cases = scoring_cases(splits.test, config, history)
+    reader = open_reader(model, path, snapshot_id, config.training.cache_bytes, splits.test)
+    return CaseSet(reader, tuple(cases), history, config.forecast_steps, climatology)
+
+
+def scoring_cases(split: Split, config: Config, history: int) -> list[Window]:
+    """Where the history of a model starts in each test case.
+
+    The init_times follow from the configuration alone, so that models with histories of other lengths are scored on the
+    same cases; only a model that reads more frames than `window.history` has fewer.
+    """
+    before = max(history, config.window.history)
+    cases = windows(split, before + config.forecast_steps, config.evaluation.stride)
+    return [Window(case.sample, case.start + before - history) for case in cases]
 
 
 def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress: Progress = silent) -> Scorecard:
@@ -40,16 +119,11 @@ def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress:
         ConfigError: The test split holds no case.
         ForecastError: The grid differs from the model's, or a forecast is not finite.
     """
-    history, steps, path = int(model.metadata["history"]), config.forecast_steps, config.archive_path
-    variables = tuple(model.metadata["variables"])
-    with archive.open_dataset(path, snapshot_id) as dataset:
-        splits = make_splits(dataset, config.split, config.gap)
-        cases = windows(splits.test, history + steps, config.evaluation.stride)
-        climatology = fit_climatology(dataset, variables, splits.train)
-    reader = open_reader(model, path, snapshot_id, config.training.cache_bytes, splits.test)
+    tested = open_cases(model, config, snapshot_id)
+    variables, reader = tuple(model.metadata["variables"]), tested.reader
     scorer = Scorer(
         variables,
-        lead_times(reader, history - 1, steps),
+        tested.lead_times,
         reader.grid.area_weights(),
         reader.mask.numpy(),
         units=model.metadata["units"],
@@ -58,35 +132,12 @@ def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress:
             "model_name": model.version.name,
             "model_version": str(model.version.version),
             "snapshot_id": snapshot_id,
-            "climatology": climatology.description,
+            "climatology": tested.climatology.description,
         },
     )
-    size = config.evaluation.batch_size
-    for first in range(0, len(cases), size):
-        _score(scorer, model, reader, climatology, cases[first : first + size], history, steps)
-        progress(Event("evaluation", min(first + size, len(cases)), len(cases), "cases"))
+    for batch in tested.batches(model, config.evaluation.batch_size, progress):
+        scorer.add(batch.prediction, batch.truth, batch.persistence, batch.climatology, cases=batch.names)
     return scorer.result()
-
-
-def _score(
-    scorer: Scorer,
-    model: RegisteredModel,
-    reader: FrameReader,
-    climatology: Climatology,
-    batch: Sequence[Window],
-    history: int,
-    steps: int,
-) -> None:
-    """Add one batch of cases. Only masked points are filled by the reader, and those are not scored."""
-    truth = frames_at(reader, batch, history + steps)
-    when = [valid_times(reader, case.start + history - 1, steps) for case in batch]
-    scorer.add(
-        predict(model, reader, batch, steps),
-        truth[:, history:],
-        truth[:, history - 1],
-        np.stack([climatology.at(times) for times in when]),
-        cases=[case_name(reader, case, history) for case in batch],
-    )
 
 
 def frames_at(reader: FrameReader, cases: Sequence[Window], length: int) -> NDArray[np.float32]:

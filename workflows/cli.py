@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_health, cli_lineage
+from . import cli_health, cli_lineage, cli_models
 from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 archive_app = typer.Typer(help="Look into an archive.", no_args_is_help=True)
 app.add_typer(archive_app, name="archive")
+app.add_typer(cli_models.app)
 app.add_typer(cli_health.app)
 app.add_typer(cli_lineage.app)
 
@@ -121,15 +122,6 @@ def forecast(
         from . import commands
 
         commands.forecast(make_context(console, config, settings), out, model, init_time, sample, steps)
-
-
-@app.command(epilog="Example: minconv models -c demo")
-def models(config: ConfigName, settings: Settings = None) -> None:
-    """Registered versions: aliases, scores, data, age."""
-    with invocation(quiet=True) as console:
-        from . import commands
-
-        commands.models(make_context(console, config, settings))
 
 
 def main() -> NoReturn:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Literal, cast
 
 from pipeline import archive
 from pipeline.config import GenerateConfig
-from pipeline.errors import ConfigError, RegistryError
-from pipeline.registry import ModelVersion
+from pipeline.errors import ConfigError
 from pipeline.scorecard import Scorecard
 
 from . import stages
-from .console import Console, bytes_text, seconds_text
+from .console import Console, bytes_text
 from .context import Context
+from .models import resolve
 
 
 def generate(
@@ -83,7 +82,7 @@ def train(context: Context) -> None:
 
 def evaluate(context: Context, model: str | None) -> None:
     """Score and show."""
-    version = _resolve(context, model)
+    version = resolve(context, model)
     scorecard, outcome = stages.evaluate_model(context, version)
     show_scores(context.console, scorecard)
     context.console.line(f"{outcome.summary}; all lead times: {outcome.place}")
@@ -95,48 +94,8 @@ def forecast(
     """Forecast into a file."""
     if steps is not None and steps < 1:
         raise ConfigError(f"--steps must be at least 1, got {steps}")
-    outcome = stages.forecast_file(context, _resolve(context, model), out, init_time, sample, steps)
+    outcome = stages.forecast_file(context, resolve(context, model), out, init_time, sample, steps)
     context.console.line(f"{outcome.place}: {outcome.summary}")
-
-
-def models(context: Context) -> None:
-    """The versions of the model."""
-    versions = context.registry.versions() if context.has_registry else []
-    if not versions:
-        context.console.line(_no_version(context))
-        return
-    variable = context.config.predicted[0]
-    header = ("version", "aliases", "cell", f"rmse {variable}", "skill vs persistence", "snapshot_id", "age")
-    rows = [_model_row(version, variable) for version in versions]
-    context.console.table(context.config.name, header, rows, right=(0, 3, 4))
-
-
-def _resolve(context: Context, model: str | None) -> ModelVersion:
-    """The version to use; what is missing is named in the order in which it is made, and nothing is made here."""
-    archive.head(context.config.archive_path)
-    if not context.has_registry:
-        raise RegistryError(_no_version(context))
-    return context.registry.resolve(model)
-
-
-def _no_version(context: Context) -> str:
-    return f"no version of {context.config.name} is registered in {context.tracking_uri}; 'minconv train' makes one"
-
-
-def _model_row(version: ModelVersion, variable: str) -> tuple[str, ...]:
-    def metric(name: str) -> str:
-        value = version.metrics.get(f"test/{name}/{variable}/mean")
-        return "-" if value is None else f"{value:.4g}"
-
-    return (
-        str(version.version),
-        ", ".join(version.aliases),
-        version.tags.get("cell", ""),
-        metric("rmse"),
-        metric("skill_persistence"),
-        version.tags.get("snapshot_id", ""),
-        seconds_text(time.time() - version.created_at),
-    )
 
 
 def show_scores(console: Console, scorecard: Scorecard) -> None:

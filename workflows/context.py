@@ -45,6 +45,11 @@ class Context:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{self.config.root / 'mlflow.db'}"
 
     @property
+    def promotion_lock(self) -> Path:
+        """File that all who change a champion of this registry share."""
+        return self.config.root / "promotion.lock"
+
+    @property
     def has_registry(self) -> bool:
         """Whether there is a registry to read: a file that is not there would be made by asking."""
         return not self.tracking_uri.startswith(_SQLITE) or Path(self.tracking_uri.removeprefix(_SQLITE)).is_file()

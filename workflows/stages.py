@@ -85,9 +85,7 @@ def train_model(
     known = registry.find(run_name=name)
     if known is not None:
         known = registry.ensure_champion(known)
-        return known, Outcome(
-            f"{_title(known)} was trained from the same data, configuration and code", True, known.uri
-        )
+        return known, Outcome(f"{title(known)} was trained from the same data, configuration and code", True, known.uri)
     with context.console.stage("statistics") as progress:
         job = prepare(config, snapshot_id, progress, parent=parent)
     run = registry.run(name, flat(config.model_dump(mode="json")))
@@ -115,7 +113,7 @@ def train_model(
     best = min(record["validation_loss"] for record in outcome.history)
     epochs = f"{len(outcome.history)} epochs, validation error {best:.3g} standard deviations"
     peak = max(record.get("peak_memory_mb", 0.0) for record in outcome.history) * 1e6
-    return version, Outcome(f"{_title(version)}: {epochs}", False, version.uri, peak)
+    return version, Outcome(f"{title(version)}: {epochs}", False, version.uri, peak)
 
 
 def run_training(context: Context, job: TrainingJob, name: str, progress: Progress) -> TrainingOutcome:
@@ -165,7 +163,7 @@ def forecast_file(
         dataset = forecast(model, context.config, snapshot_id, init_time, sample, steps)
         write_forecast(dataset, out)
     leads = dataset.sizes["lead_time"]
-    return Outcome(f"{leads} lead times by {_title(version)}", False, str(out))
+    return Outcome(f"{leads} lead times by {title(version)}", False, str(out))
 
 
 def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
@@ -174,7 +172,7 @@ def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
     name = f"{version.name}-{version.version}-{snapshot_id}-{context.config.forecast_steps}.nc"
     out = context.config.work_dir / "forecasts" / name
     if out.is_file():
-        return Outcome(f"by {_title(version)}, written before", True, str(out))
+        return Outcome(f"by {title(version)}, written before", True, str(out))
     return forecast_file(context, version, out)
 
 
@@ -191,6 +189,7 @@ def _scorecard_path(context: Context, version: ModelVersion, snapshot_id: str) -
     return folder / f"{version.name}-{version.version}-{snapshot_id}-{cases}.json"
 
 
-def _title(version: ModelVersion) -> str:
+def title(version: ModelVersion) -> str:
+    """``demo version 3 (champion)``."""
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
     return f"{version.name} version {version.version}{aliases}"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..comparison import Comparison, Interval, compare
+from ..comparison import Comparison, Interval, compare, size_text
 from ..config_operations import PromotionConfig
 from ..errors import ComparisonError
 from ..scorecard import Scorecard
@@ -111,7 +111,7 @@ def _against_persistence(found: Comparison) -> str:
         return ""
     if math.isnan(change.estimate):
         return "It cannot be compared with persistence: one of the two has no error anywhere."
-    return f"It does not beat persistence: its RMSE is {_change(change, found)}."
+    return f"It does not beat persistence: its RMSE is {found.in_words(change)}."
 
 
 def _against_champion(found: Comparison, rules: PromotionConfig) -> str:
@@ -120,13 +120,15 @@ def _against_champion(found: Comparison, rules: PromotionConfig) -> str:
         return "It cannot be compared with the champion: one of the two has no error anywhere."
     if change.lower == change.upper == 0:
         return "It forecasts exactly as the champion does."
-    text = f"its RMSE is {_change(change, found)}."
+    text = f"its RMSE is {found.in_words(change)}."
     if change.worse:
         return f"It is worse than the champion: {text}"
     if not change.better:
         return f"It is not certain to be better than the champion: {text}"
     if change.percent[0] > -100 * rules.gain:
-        return f"It is better than the champion by less than the {_size(100 * rules.gain)} that make a change: {text}"
+        return (
+            f"It is better than the champion by less than the {size_text(100 * rules.gain)} that make a change: {text}"
+        )
     return ""
 
 
@@ -139,24 +141,24 @@ def _worse_somewhere(found: Comparison, rules: PromotionConfig) -> str:
     worst = sorted(places.tolist(), key=lambda place: -float(table["change"].values[*place]))
     shown = "; ".join(_place(found, *place) for place in worst[:_SHOWN])
     more = f"; and at {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
-    tolerated = _size(100 * rules.tolerance)
+    tolerated = size_text(100 * rules.tolerance)
     return f"Its RMSE is higher than the champion's by more than the {tolerated} tolerated: {shown}{more}."
 
 
 def _place(found: Comparison, variable: int, lead: int) -> str:
     here = found.table.isel(variable=variable, lead_time=lead)
     change = Interval(*(float(here[name]) for name in ("change", "lower", "upper")))
-    return f"{here['long_name'].item()} at {found.leads.labels[lead]} {_change(change, found)}"
+    return f"{here['long_name'].item()} at {found.leads.labels[lead]} {found.in_words(change)}"
 
 
 def _in_favour(found: Comparison, rules: PromotionConfig, champion: bool) -> tuple[str, ...]:
-    persistence = f"Against persistence its RMSE is {_change(found.against['b', 'persistence'], found)}."
+    persistence = f"Against persistence its RMSE is {found.in_words(found.against['b', 'persistence'])}."
     if not champion:
         return "There is no champion yet.", persistence
     many = _many(rules, found.table["change"].shape)
     return (
-        f"It is better than the champion: its RMSE is {_change(found.primary, found)}, on average over {many}.",
-        f"At no variable and lead time is it worse by more than {_size(100 * rules.tolerance)}.",
+        f"It is better than the champion: its RMSE is {found.in_words(found.primary)}, on average over {many}.",
+        f"At no variable and lead time is it worse by more than {size_text(100 * rules.tolerance)}.",
         persistence,
     )
 
@@ -164,32 +166,6 @@ def _in_favour(found: Comparison, rules: PromotionConfig, champion: bool) -> tup
 def _many(rules: PromotionConfig, shape: tuple[int, ...]) -> str:
     variables = len(rules.variables) or shape[0]
     return f"{variables} variable{'s' * (variables > 1)} and {shape[1]} lead time{'s' * (shape[1] > 1)}"
-
-
-def _change(change: Interval, found: Comparison) -> str:
-    """In words: ``4.2 % lower (95 % interval: 3.1 % to 5.3 % lower; 40 cases)``."""
-    middle, low, high = change.percent
-    if math.isinf(low) or math.isinf(high) or math.isnan(low):
-        ends = "unknown, of so few cases"
-    elif max(low, high) <= 0 or min(low, high) >= 0:
-        near, far = sorted((abs(low), abs(high)))
-        ends = f"{_size(near)} to {_size(far)} {_direction(middle)}"
-    else:
-        ends = f"{_size(low)} lower to {_size(high)} higher"
-    confidence = f"{100 * found.confidence:g} % interval"
-    return f"{_size(middle)} {_direction(middle)} ({confidence}: {ends}; {found.cases} cases)"
-
-
-def _direction(percent: float) -> str:
-    return "lower" if percent < 0 else "higher"
-
-
-def _size(percent: float) -> str:
-    """Two digits: ``4.2 %``, ``45 %``, ``0.31 %``."""
-    size = abs(percent)
-    if 0 < size < 0.01:
-        return "less than 0.01 %"
-    return f"{size:.0f} %" if size >= 9.95 else f"{size:.2g} %"
 
 
 def _numbers(found: Comparison, champion: bool) -> dict[str, float]:

@@ -13,11 +13,11 @@ import xarray as xr
 
 from .. import archive, lineage
 from ..config import Config
-from ..evaluation import truth_at
+from ..evaluation import scoring_cases, truth_at
 from ..forecast import make_forecast, open_reader
 from ..registry import RegisteredModel
 from ..scorecard import Scorecard
-from ..windows import Splits, Window, make_splits, windows
+from ..windows import Splits, Window, make_splits
 from .page import ReportContent
 
 
@@ -34,7 +34,7 @@ def gather(config: Config, model: RegisteredModel, scorecard: Scorecard, seconds
     history, steps = int(model.metadata["history"]), config.forecast_steps
     with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
         splits = make_splits(dataset, config.split, config.gap)
-    cases = windows(splits.test, history + steps, config.evaluation.stride)
+    cases = scoring_cases(splits.test, config, history)
     number = median_case(scorecard)
     reader = open_reader(model, config.archive_path, snapshot_id)
     case: Window = cases[number]

@@ -1,0 +1,80 @@
+"""Two versions compared on the same test cases: a table, JSON, a page, and the same in MLflow.
+
+compare_models(context, "champion", "challenger", json=None, html=Path("comparison.html"))
+"""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.comparison import Comparison, Interval, compare
+from pipeline.difference import Difference, differences
+from pipeline.errors import ComparisonError
+from pipeline.lead_time import milestones
+from pipeline.registry import ModelVersion
+
+from .console import Console
+from .context import Context
+from .models import resolve
+from .stages import evaluate_model, title
+
+
+def compare_models(context: Context, model_a: str, model_b: str, json: Path | None, html: Path | None) -> None:
+    """Score what was not scored before, then show how B differs from A.
+
+    Args:
+        context: Configuration and registry.
+        model_a: A version, as for `resolve`.
+        model_b: The version that is stated against it.
+        json: Also written there.
+        html: Also a page, written there.
+    """
+    versions = [resolve(context, name) for name in (model_a, model_b)]
+    if versions[0].uri == versions[1].uri:
+        raise ComparisonError(f"{model_a} and {model_b} are the same version, {versions[0].uri}; name two")
+    cards = [evaluate_model(context, version)[0] for version in versions]
+    rules = context.config.promotion
+    found = compare(
+        *cards,
+        seed=rules.seed,
+        draws=rules.draws,
+        block=rules.block,
+        confidence=rules.confidence,
+        variables=rules.variables,
+    )
+    models = [context.registry.load(version.uri) for version in versions]
+    changed = differences(*models)
+    show(context.console, found, versions, changed)
+    tree = found.to_dict() | {"differences": [asdict(one) for one in changed]}
+    if json is not None:
+        json.write_text(json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        context.console.line(f"json  {json}")
+
+
+def show(console: Console, found: Comparison, versions: list[ModelVersion], changed: tuple[Difference, ...]) -> None:
+    """The comparison in the terminal."""
+    console.line(f"A = {title(versions[0])}, B = {title(versions[1])}")
+    header = ("variable", "lead", "RMSE of A", "RMSE of B", "persistence", "climatology", "B against A", "interval")
+    console.table(f"RMSE on {found.cases} test cases", header, list(_rows(found)), right=(2, 3, 4, 5, 6, 7))
+    console.line(f"primary metric, mean over variables and lead times: RMSE of B is {found.in_words(found.primary)}")
+    for (model, reference), change in found.against.items():
+        console.line(f"  {model.upper()} against {reference}: {found.in_words(change)}")
+    if changed:
+        rows = [(one.what, one.name, one.a, one.b) for one in changed]
+        console.table("What differs", ("", "", "A", "B"), rows)
+    else:
+        console.line("data, code and configuration are the same")
+
+
+def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
+    """One row per variable and milestone lead time, as text."""
+    for variable in found.table["variable"].values:
+        for lead in milestones(found.leads):
+            here = found.table.sel(variable=variable).isel(lead_time=lead)
+            change, low, high = Interval(*(float(here[name]) for name in ("change", "lower", "upper"))).percent
+            errors = (f"{float(here[f'rmse_{name}']):.4g}" for name in ("a", "b", "persistence", "climatology"))
+            name = f"{variable} [{here['units'].item()}]"
+            yield name, found.leads.labels[lead], *errors, f"{change:+.1f} %", f"{low:+.1f} … {high:+.1f} %"
