@@ -52,6 +52,11 @@ test: install ## the tests, without slow ones and those that start Ray
 test-slow: install ## the slow tests and those that start Ray
 	$(RUN) pytest -m '(slow or cluster) and not services and not gpu'
 
+.PHONY: test-services
+test-services: install ## MLflow on PostgreSQL (its programs must be installed) and an S3-compatible server
+	$(RUN) pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[$(EXTRAS),services]'
+	$(RUN) pytest -m services
+
 .PHONY: bench
 bench: install ## the scan and the training step against their floors on this machine's CPU → runs/bench/
 	$(BIN)/python tests/bench/cpu.py --out runs/bench
@@ -72,7 +77,7 @@ lock: ## resolve pyproject.toml anew and rewrite constraints.txt
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	grep -e '^torch==' -e '^triton==' constraints.txt > $(VENV)-lock/torch.txt
-	$(VENV)-lock/bin/python -m pip install $(PIP_FLAGS) --constraint $(VENV)-lock/torch.txt --editable '.[dev,grib,gpu]'
+	$(VENV)-lock/bin/python -m pip install $(PIP_FLAGS) --constraint $(VENV)-lock/torch.txt --editable '.[dev,grib,gpu,services]'
 	grep '^#' constraints.txt > $(VENV)-lock/new.txt
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/' | grep -v -e '^nvidia-' -e '^cuda-' >> $(VENV)-lock/new.txt
 	mv $(VENV)-lock/new.txt constraints.txt
