@@ -79,6 +79,7 @@ def check(pre: Tensor, cell: str, name: str, function: ScanFunction, ours: bool)
 
 def scan_case(shape: tuple[int, ...], cell: str, dtype: torch.dtype, setting: Setting) -> list[Figure]:
     """Forward, backward, then both: ours against copies of as many bytes, other forms, and one walk for chunks."""
+    torch.compiler.reset()  # it stops compiling a function after a few shapes
     pre = make_pre(shape, cell, dtype, setting.device)
     ours = partial(_scan, cell=cell, backend=setting.ours)
     others = _other_forms(shape, cell, setting)

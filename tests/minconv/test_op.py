@@ -142,7 +142,9 @@ def test_a_second_derivative_is_refused(backend):
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "compiler", ["aot_eager", *([] if INTERPRETED else [pytest.param("inductor", marks=pytest.mark.slow)])]
+)
 @pytest.mark.parametrize(
     ("cell", "last", "dynamic"), [pytest.param("gru", False, False, marks=slow_interpreted), ("lstm", True, True)]
 )
@@ -226,8 +228,8 @@ def test_data_parallel_in_one_process(tmp_path, backend):
 
 @pytest.mark.slow
 def test_two_processes_agree_on_the_gradient_of_one(tmp_path, backend):
-    if torch.get_default_device().type != "cpu":
-        pytest.skip("one GPU is not two")
+    if INTERPRETED or torch.get_default_device().type != "cpu":
+        pytest.skip("for the kernels of the CPU: one GPU is not two, and the interpreter is slow")
     found = {}
     for world in (1, 2):
         arguments = [sys.executable, "-c", WORKER.format(root=ROOT)]

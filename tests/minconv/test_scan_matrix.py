@@ -26,6 +26,8 @@ SIZES = ((2, 3, 5, 7), (1, 8, 4, 4), (3, 1, 9, 5))  # B, C, H, W; whole vectors 
 USES = ("h", "final", "both")
 # Relative L2 error: of h, of the gradients.
 LIMITS = {torch.float32: (5e-7, 5e-7), torch.float16: (5e-4, 8e-4), torch.bfloat16: (4e-3, 5e-3)}
+if INTERPRETED:  # it cuts bfloat16 off where a GPU rounds, which is up to 2^-8 for each value
+    LIMITS[torch.bfloat16] = (5e-3, 6e-3)
 IMPLEMENTATIONS = ("native", "torch", "reference", pytest.param("cuda", marks=pytest.mark.gpu))
 
 
@@ -137,9 +139,10 @@ def test_equals_the_definition(cell, dtype, layout, implementation):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
 def test_equals_the_definition_everywhere(cell, dtype, layout, implementation):
-    """The whole matrix; in the interpreter one size, use and set of arguments for the longest sequences."""
+    """The whole matrix; in the interpreter, which is slow, two of each 36, and one of the longest sequences."""
     draw = random.Random(f"{cell} {dtype} {layout}")
     for frames in FRAMES:
         rest = list(itertools.product(SIZES, USES, GIVEN))
-        for size, use, given in draw.sample(rest, 1) if INTERPRETED and frames > 7 else rest:
+        chosen = draw.sample(rest, 2 if frames < 24 else 1) if INTERPRETED else rest
+        for size, use, given in chosen:
             check(implementation, cell, dtype, layout, frames, size, use, given)
