@@ -162,15 +162,15 @@ def check(journey: Journey, cases: int) -> None:
     assert all(np.isfinite(record[name]) for record in journey.epochs for name in ("train_loss", "validation_loss"))
     assert scorecard.cases == cases
     metrics = scorecard.metrics()
-    for variable in config.variables:
+    for variable in config.predicted:
         scores = [value for name, value in metrics.items() if name.startswith(f"test/rmse/{variable}/")]
         assert len(scores) == config.forecast_steps + 1  # and their mean; those that are not finite are left out
         assert min(scores) > 0
     dataset = forecast(journey.model, config, journey.ingested.snapshot_id)
-    assert list(dataset.data_vars) == list(config.variables)
+    assert list(dataset.data_vars) == list(config.predicted)
     assert dataset.sizes["lead_time"] == config.forecast_steps
-    for name, variable in config.variables.items():
-        assert dataset[name].attrs["units"] == variable.units
+    for name in config.predicted:
+        assert dataset[name].attrs["units"] == config.variables[name].units
         assert dataset[name].shape == (1, config.forecast_steps, *journey.job.grid.shape)
 
 
@@ -206,12 +206,13 @@ def test_wfde5_gb(tmp_path: Path) -> None:
     few = ["training.epochs=1", "window.stride=48", "evaluation.stride=12", f"root={tmp_path}"]
     journey = travel(load_config("wfde5_gb", few, data=tmp_path / "files"), tmp_path)
     check(journey, cases=5)
-    assert {path.stem for path in journey.ingested.committed} == set(WFDE5)
+    assert {path.stem for path in journey.ingested.committed} == {*WFDE5, "land_sea_mask"}
     assert journey.ingested.coverage == "2017-01-01T00:00 to 2017-01-20T23:00, 480 frames"
     with archive.open_dataset(journey.config.archive_path) as dataset:
         assert dataset.sizes == {"time": 480, "lat": 8, "lon": 10}
         assert int((dataset["mask"] == 0).sum()) == 21
         assert dataset["t2m"].attrs["standard_name"] == "air_temperature"
+        assert (dataset["land"] == 1).all()
 
 
 @pytest.mark.slow
@@ -273,16 +274,20 @@ def test_wfde5_gb_on_the_real_files(data_folder: Path, tmp_path: Path) -> None:
     check(journey, cases=102)
     assert journey.ingested.ignored == ()
     assert journey.job.grid.shape == (20, 28)
+    with archive.open_dataset(journey.config.archive_path) as dataset:
+        land = dataset["land"].values > 0.5
+        assert (land.sum(), (land & (dataset["mask"].values == 0)).sum()) == (267, 17)
     leads = journey.scorecard.metrics()
     persistence = [leads[f"test/rmse_persistence/t2m/{hour:02d}h"] for hour in (1, 6, 12, 24)]
     assert persistence == pytest.approx([0.5, 2.1, 2.9, 3.3], abs=0.2)
 
 
 def test_files_without_a_configured_variable_are_passed_by(data_folder: Path, tmp_path: Path) -> None:
-    settings = ['source.files=["*.nc"]', f"root={tmp_path}"]
+    one = 'variables={"t2m": {"source_name": "Tair", "units": "K"}}'
+    settings = ['source.files=["air*.nc", "land*.nc"]', one, f"root={tmp_path}"]
     result = ingest(load_config("wfde5_gb", settings, data=data_folder / "wfde5_gb_2017-01"))
     assert [path.name for path in result.ignored] == ["land_sea_mask.nc"]
-    assert len(result.committed) == 6
+    assert [path.name for path in result.committed] == ["air_temperature.nc"]
     assert result.rejected == ()
 
 
