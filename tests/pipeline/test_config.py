@@ -84,7 +84,6 @@ def test_wfde5_test_split_is_the_last_fifth_and_holds_a_case() -> None:
         assert int(share * frames) - config.gap >= config.window.history + config.window.horizon
     assert len(config.variables) == len(config.source.files) == 7
     assert (len(config.predicted), config.of_role("static")) == (6, ("land",))
-    assert "land_sea_mask.nc" not in config.source.files
 
 
 def test_defaults_are_the_demo_recipe() -> None:
