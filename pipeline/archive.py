@@ -33,6 +33,7 @@ from zarr.codecs import BloscCodec
 
 from .config import ArchiveConfig
 from .errors import ArchiveError
+from .executor import DaskScheduler
 from .fields import check_continues, contract_fields, field_dims, numbered, time_text
 from .layout import ArrayLayout, blocks, plan, slabs
 from .progress import Event, Progress, silent
@@ -223,13 +224,14 @@ def write(
     message: str,
     metadata: dict[str, Any],
     progress: Progress = silent,
+    scheduler: DaskScheduler = "threads",
     lock_timeout: float = LOCK_SECONDS,
 ) -> Commit:
     """Create the Archive, or append to it, as one commit: all of `dataset` or nothing.
 
-    Appends along `sample` where there is one, else along `time`. Blocks are computed with Dask threads, a slab of whole
-    shards at a time, so memory stays at a few slabs (64 MiB, or shard_time x the grid if that is more) whatever the
-    input's size.
+    Appends along `sample` where there is one, else along `time`. Blocks are computed with Dask, a slab of whole shards
+    at a time, so memory stays at a few slabs (64 MiB, or shard_time x the grid if that is more) whatever the input's
+    size. With another scheduler than threads the slabs are computed elsewhere, but compressed and written here.
 
     Args:
         path: Folder of the Archive; made when absent.
@@ -239,6 +241,7 @@ def write(
         message: One line for the log.
         metadata: JSON-able notes kept with the commit.
         progress: Called after each slab, in MB.
+        scheduler: What Dask computes with.
         lock_timeout: Seconds to wait for another writer.
 
     Raises:
@@ -251,19 +254,24 @@ def write(
             if "mask" not in fields.coords:
                 raise ArchiveError("the first commit of an archive needs the coordinate 'mask'; add it to the dataset")
             arrays = plan(field_dims(fields), {str(dim): size for dim, size in fields.sizes.items()}, layout)
-            _write_slabs(session.store, fields, 0, arrays, progress)
+            _write_slabs(session.store, fields, 0, arrays, progress, scheduler)
         else:
             archived = _open_store(session.store)
             check_continues(path, archived, fields)
             length = archived.sizes[field_dims(archived)[0]]
             ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
-            _write_slabs(session.store, ordered, length, _stored_layout(session.store, ordered), progress)
+            _write_slabs(session.store, ordered, length, _stored_layout(session.store, ordered), progress, scheduler)
         session.commit(message, metadata)
         return _commit(next(iter(repository.ancestry(branch=BRANCH))))
 
 
 def _write_slabs(
-    store: icechunk.IcechunkStore, fields: xr.Dataset, start: int, layout: ArrayLayout, progress: Progress
+    store: icechunk.IcechunkStore,
+    fields: xr.Dataset,
+    start: int,
+    layout: ArrayLayout,
+    progress: Progress,
+    scheduler: DaskScheduler,
 ) -> None:
     """Write `fields` from index `start` of the growing axis on; creates the arrays where `start` is 0."""
     dims = field_dims(fields)
@@ -272,6 +280,8 @@ def _write_slabs(
     done = 0
     for first, last in slabs(start, start + length, shards[axis], _SLAB_BYTES * length // size):
         slab = fields.isel({axis: slice(first - start, last - start)})
+        if scheduler != "threads":  # other processes would write to copies of the session, and that is lost
+            slab = slab.compute(scheduler=scheduler)
         cut: dict[str, Any] = {**shards, axis: blocks(first, last, shards[axis])}
         slab = slab.assign({name: data.chunk(cut) for name, data in slab.data_vars.items()})
         # Dask blocks are cut at shard boundaries above; xarray's own check also asks for whole shards at both ends

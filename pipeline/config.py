@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config_file import read_tree
 from .config_message import sentence
-from .config_operations import PromotionConfig
+from .config_operations import ComputeConfig, PromotionConfig
 from .config_sections import (
     ArchiveConfig,
     Count,
@@ -46,6 +46,7 @@ from .errors import ConfigError
 __all__ = [
     "RESERVED_NAMES",
     "ArchiveConfig",
+    "ComputeConfig",
     "Config",
     "EvaluationConfig",
     "Forcing",
@@ -90,6 +91,7 @@ class Config(Section):
     forecast: ForecastConfig = ForecastConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
+    compute: ComputeConfig = ComputeConfig()
 
     @field_validator("variables")
     @classmethod
@@ -223,9 +225,11 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     def hash(self, sections: Iterable[str] | None = None) -> str:
-        """First 12 hex digits of the sha256 of the named top-level sections (default: all but `root`)."""
+        """First 12 hex digits of the sha256 of the named top-level sections (default: all but
+        `root` and `compute`, which say where and not what).
+        """
         tree = self.model_dump(mode="json")
-        names = sorted(set(tree) - {"root"}) if sections is None else sorted(sections)
+        names = sorted(set(tree) - {"root", "compute"}) if sections is None else sorted(sections)
         canonical = json.dumps({name: tree[name] for name in names}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

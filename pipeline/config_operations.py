@@ -8,11 +8,22 @@ rules between sections (`config`).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from .config_sections import Count, Number, Positive, Section, Share
+
+
+class ComputeConfig(Section):
+    """Where work is computed; the results are the same."""
+
+    dask: Literal["threads", "ray"] = Field(
+        "threads", description="ingest reads with threads of this process, or with Dask on the Ray cluster"
+    )
+    placement: Literal["spread", "pack"] = Field(
+        "spread", description="training workers over as many nodes as possible, or on as few"
+    )
 
 
 class PromotionConfig(Section):

@@ -36,6 +36,10 @@ class ArchiveError(PipelineError):
     """The archive is missing, damaged, locked, or does not hold what was asked for."""
 
 
+class ClusterError(PipelineError):
+    """A Ray cluster cannot be started, reached or used as asked, or a job on it failed."""
+
+
 class TrainingError(PipelineError):
     """Training could not start or did not finish; nothing was registered."""
 

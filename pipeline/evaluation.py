@@ -9,6 +9,7 @@ the reading of them (`scorecard`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from . import archive
 from .climatology import Climatology, fit_climatology
 from .config import Config
+from .executor import IN_PROCESS, Executor
 from .fields import time_text
 from .forecast import lead_times, open_reader, predict, valid_times
 from .progress import Event, Progress, silent
@@ -64,23 +66,35 @@ class CaseSet:
         return lead_times(self.reader, self.history - 1, self.steps)
 
     def batches(self, model: RegisteredModel, size: int, progress: Progress = silent) -> Iterator[Batch]:
-        """Forecasts beside what they are scored against; masked points are NaN in the truth."""
+        """Forecasts beside what they are scored against, some cases at a time."""
         for first in range(0, len(self.cases), size):
             some = self.cases[first : first + size]
-            truth = frames_at(self.reader, some, self.history + self.steps)
-            when = [valid_times(self.reader, case.start + self.history - 1, self.steps) for case in some]
-            yield Batch(
-                names=tuple(case_name(self.reader, case, self.history) for case in some),
-                prediction=predict(model, self.reader, some, self.steps),
-                truth=truth[:, self.history :],
-                persistence=truth[:, self.history - 1],
-                climatology=np.stack([self.climatology.at(times) for times in when]),
-            )
+            yield self.batch(model, some)
             progress(Event("evaluation", first + len(some), len(self.cases), "cases"))
 
+    def batch(self, model: RegisteredModel, cases: Sequence[Window]) -> Batch:
+        """Forecasts of some cases beside what they are scored against; masked points are NaN in the truth."""
+        truth = frames_at(self.reader, cases, self.history + self.steps)
+        when = [valid_times(self.reader, case.start + self.history - 1, self.steps) for case in cases]
+        return Batch(
+            names=tuple(case_name(self.reader, case, self.history) for case in cases),
+            prediction=predict(model, self.reader, cases, self.steps),
+            truth=truth[:, self.history :],
+            persistence=truth[:, self.history - 1],
+            climatology=np.stack([self.climatology.at(times) for times in when]),
+        )
 
-def open_cases(model: RegisteredModel, config: Config, snapshot_id: str) -> CaseSet:
+
+def open_cases(
+    model: RegisteredModel, config: Config, snapshot_id: str, climatology: Climatology | None = None
+) -> CaseSet:
     """The test cases for a model.
+
+    Args:
+        model: The registered version.
+        config: Names the archive, the splits, the lead times and the distance between cases.
+        snapshot_id: The version of the Archive.
+        climatology: The baseline, where it is fitted already.
 
     Raises:
         ConfigError: The test split holds no case.
@@ -89,10 +103,10 @@ def open_cases(model: RegisteredModel, config: Config, snapshot_id: str) -> Case
     history, path = int(model.metadata["history"]), config.archive_path
     with archive.open_dataset(path, snapshot_id) as dataset:
         splits = make_splits(dataset, config.split, config.gap)
-        climatology = fit_climatology(dataset, tuple(model.metadata["variables"]), splits.train)
+        normal = climatology or fit_climatology(dataset, tuple(model.metadata["variables"]), splits.train)
     cases = scoring_cases(splits.test, config, history)
     reader = open_reader(model, path, snapshot_id, config.training.cache_bytes, splits.test)
-    return CaseSet(reader, tuple(cases), history, config.forecast_steps, climatology)
+    return CaseSet(reader, tuple(cases), history, config.forecast_steps, normal)
 
 
 def scoring_cases(split: Split, config: Config, history: int) -> list[Window]:
@@ -106,7 +120,13 @@ def scoring_cases(split: Split, config: Config, history: int) -> list[Window]:
     return [Window(case.sample, case.start + before - history) for case in cases]
 
 
-def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress: Progress = silent) -> Scorecard:
+def evaluate(
+    model: RegisteredModel,
+    config: Config,
+    snapshot_id: str,
+    progress: Progress = silent,
+    executor: Executor = IN_PROCESS,
+) -> Scorecard:
     """Score a model on the test split.
 
     Args:
@@ -114,30 +134,57 @@ def evaluate(model: RegisteredModel, config: Config, snapshot_id: str, progress:
         config: Names the archive, the splits, the lead times and the distance between cases.
         snapshot_id: The version of the Archive to score on.
         progress: Told after each batch of cases.
+        executor: Where the batches are forecast and scored.
 
     Raises:
         ConfigError: The test split holds no case.
         ForecastError: The grid differs from the model's, or a forecast is not finite.
     """
-    tested = open_cases(model, config, snapshot_id)
-    variables, reader = tuple(model.metadata["variables"]), tested.reader
-    scorer = Scorer(
-        variables,
-        tested.lead_times,
-        reader.grid.area_weights(),
-        reader.mask.numpy(),
-        units=model.metadata["units"],
-        long_names={name: str(reader.attributes[name].get("long_name", name)) for name in variables},
-        attrs={
-            "model_name": model.version.name,
-            "model_version": str(model.version.version),
-            "snapshot_id": snapshot_id,
-            "climatology": tested.climatology.description,
-        },
-    )
-    for batch in tested.batches(model, config.evaluation.batch_size, progress):
+    with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
+        splits = make_splits(dataset, config.split, config.gap)
+        climatology = fit_climatology(dataset, tuple(model.metadata["variables"]), splits.train)
+    cases = scoring_cases(splits.test, config, int(model.metadata["history"]))
+    size = config.evaluation.batch_size
+    batches = [cases[first : first + size] for first in range(0, len(cases), size)]
+    make = functools.partial(_BatchScorer, model, config, snapshot_id, climatology)
+    scorers: list[Scorer] = []
+    for scorer in executor.map(make, batches):
+        scorers.append(scorer)
+        progress(Event("evaluation", min(len(scorers) * size, len(cases)), len(cases), "cases"))
+    first, *others = scorers
+    first.merge(others)
+    return first.result()
+
+
+class _BatchScorer:
+    """Scores batches of cases in the process where it is made, which opens the Archive there."""
+
+    def __init__(self, model: RegisteredModel, config: Config, snapshot_id: str, climatology: Climatology) -> None:
+        self._model, self._snapshot_id = model, snapshot_id
+        self._tested = open_cases(model, config, snapshot_id, climatology)
+
+    def __call__(self, cases: Sequence[Window]) -> Scorer:
+        """A Scorer of these cases alone."""
+        scorer, batch = self._scorer(), self._tested.batch(self._model, cases)
         scorer.add(batch.prediction, batch.truth, batch.persistence, batch.climatology, cases=batch.names)
-    return scorer.result()
+        return scorer
+
+    def _scorer(self) -> Scorer:
+        variables, reader = tuple(self._model.metadata["variables"]), self._tested.reader
+        return Scorer(
+            variables,
+            self._tested.lead_times,
+            reader.grid.area_weights(),
+            reader.mask.numpy(),
+            units=self._model.metadata["units"],
+            long_names={name: str(reader.attributes[name].get("long_name", name)) for name in variables},
+            attrs={
+                "model_name": self._model.version.name,
+                "model_version": str(self._model.version.version),
+                "snapshot_id": self._snapshot_id,
+                "climatology": self._tested.climatology.description,
+            },
+        )
 
 
 def frames_at(reader: FrameReader, cases: Sequence[Window], length: int) -> NDArray[np.float32]:

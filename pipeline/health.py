@@ -29,7 +29,7 @@ import minconv
 from minconv.scan import native, scan
 
 from . import machine
-from .cluster import FOLDER_PREFIX, OBJECT_STORE_BYTES
+from .cluster.connection import FOLDER_PREFIX, OBJECT_STORE_BYTES
 
 State = Literal["ok", "note", "broken"]
 

@@ -26,6 +26,7 @@ from . import archive
 from .assembly import Assembly, Candidate, assemble_samples, assemble_times, sample_numbers
 from .config import Config
 from .errors import ConfigError, SourceError
+from .executor import DaskScheduler
 from .fields import time_text
 from .progress import Event, Progress, silent
 from .quality import Rejection, check_cadence, check_finite, check_grid, check_mask, check_range, take_survey
@@ -132,12 +133,13 @@ class _Batch:
         self.rejected.append(Rejection(error.rule, path, error.message))
 
 
-def ingest(config: Config, progress: Progress = silent) -> IngestResult:
+def ingest(config: Config, progress: Progress = silent, scheduler: DaskScheduler = "threads") -> IngestResult:
     """Check the files of `config.source_path`, and commit what is new and good to `config.archive_path` as one commit.
 
     Args:
         config: Read are the sections source, variables, boundary and archive.
         progress: Called for each file checked (unit "files"), then while writing (unit "MB").
+        scheduler: What Dask reads the files with; what is committed does not depend on it.
 
     Raises:
         SourceError: No folder, no file, a variable that no file holds, more rejected files than the configuration
@@ -148,7 +150,7 @@ def ingest(config: Config, progress: Progress = silent) -> IngestResult:
     paths = find(config.source_path, config.source.files)
     with archive.lock(config.archive_path), ExitStack() as opened:
         state = _state(config)
-        batch = _examine(config, paths, state, progress, opened)
+        batch = _examine(config, paths, state, progress, opened, scheduler)
         _require_variables(config, batch, state)
         assembly, reference = _assemble(config, batch, state)
         _enforce(config, batch, state, assembly)
@@ -158,7 +160,13 @@ def ingest(config: Config, progress: Progress = silent) -> IngestResult:
             message = f"ingest {len(assembly.used)} file(s): {_coverage(fields)}"
             metadata = _metadata(config, assembly, reference, state, batch)
             archive.write(
-                config.archive_path, fields, config.archive, message=message, metadata=metadata, progress=progress
+                config.archive_path,
+                fields,
+                config.archive,
+                message=message,
+                metadata=metadata,
+                progress=progress,
+                scheduler=scheduler,
             )
         return _result(config, batch, assembly)
 
@@ -245,7 +253,14 @@ def _check_selection(config: Config, first: archive.Commit) -> None:
             )
 
 
-def _examine(config: Config, paths: Sequence[Path], state: _State, progress: Progress, opened: ExitStack) -> _Batch:
+def _examine(
+    config: Config,
+    paths: Sequence[Path],
+    state: _State,
+    progress: Progress,
+    opened: ExitStack,
+    scheduler: DaskScheduler = "threads",
+) -> _Batch:
     """Each file by itself."""
     batch = _Batch()
     seen = set(state.digests)
@@ -276,7 +291,9 @@ def _examine(config: Config, paths: Sequence[Path], state: _State, progress: Pro
                 batch.static.append(_StaticFile(path, sha256, harmonise_static(dataset, fixed), alone=not held))
             if held:
                 batch.good.append(
-                    _candidate(config, path, sha256, harmonise(dataset, varying, config.source.region), ranges)
+                    _candidate(
+                        config, path, sha256, harmonise(dataset, varying, config.source.region), ranges, scheduler
+                    )
                 )
         except SourceError as error:
             batch.reject(path, error)
@@ -292,15 +309,16 @@ def _candidate(
     sha256: str,
     fields: xr.Dataset,
     ranges: Mapping[str, tuple[float, float] | None],
+    scheduler: DaskScheduler,
 ) -> Candidate:
     """Checked at the points of the file, then averaged to those of the Archive."""
-    surveys = take_survey(fields)
+    surveys = take_survey(fields, scheduler)
     check_finite(surveys)
     check_range(surveys, ranges)
     if config.source.coarsen == 1:
         return Candidate(path, sha256, fields, surveys)
     coarse = coarsened(fields, config.source.coarsen, {name: survey.always_nan for name, survey in surveys.items()})
-    return Candidate(path, sha256, coarse, take_survey(coarse))
+    return Candidate(path, sha256, coarse, take_survey(coarse, scheduler))
 
 
 def _unreadable(error: OSError) -> SourceError:

@@ -23,6 +23,7 @@ import xarray as xr
 
 from .cadence import Cadence
 from .errors import SourceError
+from .executor import DaskScheduler
 from .fields import time_text
 
 Points = np.ndarray[Any, np.dtype[np.bool_]]
@@ -56,38 +57,52 @@ class VariableSurvey:
     highest: float
 
 
-def take_survey(fields: xr.Dataset) -> dict[str, VariableSurvey]:
-    """Read every value once, block by block along the leading dimension.
+def take_survey(fields: xr.Dataset, scheduler: DaskScheduler = "threads") -> dict[str, VariableSurvey]:
+    """Read every value once, block by block.
+
+    Args:
+        fields: Lazy or in memory, with the grid last.
+        scheduler: What Dask computes with.
 
     Raises:
         SourceError: ``Q-TRUNCATED``: some block cannot be read.
     """
-    return {str(name): _survey(field) for name, field in fields.data_vars.items()}
+    return {str(name): _survey(field, scheduler) for name, field in fields.data_vars.items()}
 
 
-def _survey(field: xr.DataArray) -> VariableSurvey:
+def _survey(field: xr.DataArray, scheduler: DaskScheduler) -> VariableSurvey:
+    missing, frames = field.isnull(), field.dims[:-2]
+    wanted = {
+        "always": missing.all(frames),
+        "ever": missing.any(frames),
+        "lowest": field.fillna(np.inf).min(skipna=False),
+        "highest": field.fillna(-np.inf).max(skipna=False),
+    }
+    try:
+        found = xr.Dataset(wanted).compute(scheduler=scheduler)
+    except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
+        raise SourceError(
+            "Q-TRUNCATED", f"variable {field.name!r} {_unreadable(field, error)}; fetch it again"
+        ) from error
+    always, ever = found["always"].values, found["ever"].values
+    lowest, highest = float(found["lowest"]), float(found["highest"])
+    if always.all():
+        lowest = highest = float("nan")
+    return VariableSurvey(ever if np.array_equal(always, ever) else always, ever, lowest, highest)
+
+
+def _unreadable(field: xr.DataArray, error: BaseException) -> str:
+    """Which block of a field cannot be read, and why; at worst what was said of the whole."""
     axis = str(field.dims[0])
     stops = np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))
-    always, ever = np.ones(field.shape[-2:], bool), np.zeros(field.shape[-2:], bool)
-    lows, highs = [], []
+    where = "cannot be read"
     for start, stop in zip((0, *stops[:-1]), stops, strict=True):
         try:
-            block = field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads").values
-        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
-            raise SourceError(
-                "Q-TRUNCATED",
-                f"variable {field.name!r} cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]} "
-                f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); fetch it again",
-            ) from error
-        missing = np.isnan(block)
-        frames = tuple(range(block.ndim - 2))
-        always &= missing.all(axis=frames)
-        ever |= missing.any(axis=frames)
-        # fmin and fmax pass over NaN without a warning where all of a block is NaN
-        lows.append(float(np.fmin.reduce(block, axis=None)))
-        highs.append(float(np.fmax.reduce(block, axis=None)))
-    same = ever if np.array_equal(always, ever) else always
-    return VariableSurvey(same, ever, float(np.fmin.reduce(lows)), float(np.fmax.reduce(highs)))
+            field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads")
+        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as found:
+            where, error = f"cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}", found
+            break
+    return f"{where} ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
 
 
 def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:

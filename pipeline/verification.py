@@ -19,7 +19,7 @@ truth and both baselines have values; the others are counted as `excluded`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -128,6 +128,13 @@ class Scorer:
                 self._scored_points(climatology[number]),
             )
         self._cases += names
+
+    def merge(self, others: Iterable[Scorer]) -> None:
+        """Take over, after our own, the cases of Scorers of the same variables, lead times and points."""
+        for other in others:
+            self._cases += other._cases
+            self._errors += other._errors
+            self._excluded = self._excluded + other._excluded  # what comes from another process is read-only
 
     def result(self) -> Scorecard:
         """The Scorecard of all cases so far.

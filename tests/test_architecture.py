@@ -40,7 +40,7 @@ MAY_IMPORT = {
 # Library -> the files that may know it.
 ROOMS = {
     "triton": ("minconv/scan/triton.py",),
-    "ray": ("pipeline/cluster.py", "pipeline/training.py", "pipeline/training/*.py"),
+    "ray": ("pipeline/cluster/*.py", "pipeline/training.py", "pipeline/training/*.py"),
     "mlflow": ("pipeline/registry/*.py", "pipeline/pyfunc_model.py"),
     "scipy": ("pipeline/bootstrap.py",),
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
@@ -65,7 +65,7 @@ LATE = {
 }
 
 # Who may read or set the environment: the commands, and the rooms of libraries that are steered by it alone.
-ENVIRONMENT = ("workflows/*.py", "pipeline/cluster.py", "minconv/scan/*.py")
+ENVIRONMENT = ("workflows/*.py", "pipeline/cluster/*.py", "minconv/scan/*.py")
 # Who may print or set up logging.
 TERMINAL = ("workflows/*.py",)
 
@@ -196,7 +196,7 @@ def test_every_package_is_looked_at() -> None:
         ("pipeline/sources/netcdf.py", "from ...workflows import cli", "climbs out"),
         ("pipeline/registry/runs.py", "import mlflow", "at import"),
         ("pipeline/registry/runs.py", "class A:\n    import mlflow", "at import"),
-        ("pipeline/cluster.py", "try:\n    import ray\nexcept ImportError:\n    pass", "at import"),
+        ("pipeline/cluster/connection.py", "try:\n    import ray\nexcept ImportError:\n    pass", "at import"),
         ("pipeline/ingest.py", "def f(x):\n    assert x", "asserts"),
         ("pipeline/ingest.py", "print('done')", "terminal"),
         ("pipeline/ingest.py", "import os\nroot = os.environ['HOME']", "environment"),

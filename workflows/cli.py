@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_health, cli_lineage, cli_models
+from . import cli_cluster, cli_health, cli_lineage, cli_models
 from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(archive_app, name="archive")
 app.add_typer(cli_models.app)
 app.add_typer(cli_health.app)
 app.add_typer(cli_lineage.app)
+app.add_typer(cli_cluster.app)
 
 
 @app.command(epilog="Example: minconv run -c demo")
@@ -58,12 +59,14 @@ def generate(
 
 
 @app.command(epilog="Example: minconv ingest -c wfde5_gb --data data/wfde5_gb_2017-01")
-def ingest(config: ConfigName, settings: Settings = None, data: Data = None, quiet: Quiet = False) -> None:
+def ingest(
+    config: ConfigName, settings: Settings = None, data: Data = None, address: Address = None, quiet: Quiet = False
+) -> None:
     """Check the input files, commit what is new to the archive; say what was committed, what was rejected, and why."""
     with invocation(quiet) as console:
         from . import commands
 
-        commands.ingest(make_context(console, config, settings, data))
+        commands.ingest(make_context(console, config, settings, data, address))
 
 
 @archive_app.command("info", epilog="Example: minconv archive info -c demo")
@@ -94,12 +97,14 @@ def train(config: ConfigName, settings: Settings = None, address: Address = None
 
 
 @app.command(epilog="Example: minconv evaluate -c demo --model models:/demo@champion")
-def evaluate(config: ConfigName, model: Model = None, settings: Settings = None, quiet: Quiet = False) -> None:
+def evaluate(
+    config: ConfigName, model: Model = None, settings: Settings = None, address: Address = None, quiet: Quiet = False
+) -> None:
     """Score a model on the test split beside persistence and climatology; scores go to MLflow."""
     with invocation(quiet) as console:
         from . import commands
 
-        commands.evaluate(make_context(console, config, settings), model)
+        commands.evaluate(make_context(console, config, settings, None, address), model)
 
 
 @app.command(epilog="Example: minconv forecast -c wfde5_gb --init-time 2017-01-30T00 -o forecast.nc")
@@ -115,13 +120,14 @@ def forecast(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Lead times; default: forecast.steps.")] = None,
     settings: Settings = None,
+    address: Address = None,
     quiet: Quiet = False,
 ) -> None:
     """Forecast from any time or sample of the archive into a CF file."""
     with invocation(quiet) as console:
         from . import commands
 
-        commands.forecast(make_context(console, config, settings), out, model, init_time, sample, steps)
+        commands.forecast(make_context(console, config, settings, None, address), out, model, init_time, sample, steps)
 
 
 def main() -> NoReturn:

@@ -1,7 +1,7 @@
 """What every command starts from: the configuration, the console, and what the environment says.
 
-The only room that reads environment variables: MLFLOW_TRACKING_URI (an MLflow server instead of the SQLite file) and
-RAY_AUTH_TOKEN_PATH (the token of a Ray cluster that is joined with --address).
+The only room here that reads environment variables: MLFLOW_TRACKING_URI (an MLflow server instead of the SQLite file)
+and RAY_AUTH_TOKEN_PATH (the token of a Ray cluster that is named with --address).
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from pipeline.cluster import Cluster, RayExecutor, check_shared, connect
 from pipeline.config import Config, read_config
 from pipeline.errors import ConfigError
+from pipeline.executor import IN_PROCESS, Executor
 from pipeline.registry import Registry
 
 from .console import Console
@@ -33,11 +37,13 @@ class Context:
         config: The configuration, with absolute paths.
         console: Where to show things.
         address: A running Ray cluster; None starts a private one.
+        ray: The connection to it, while there is one.
     """
 
     config: Config
     console: Console
     address: str | None = None
+    ray: Cluster | None = None
 
     @property
     def tracking_uri(self) -> str:
@@ -54,11 +60,40 @@ class Context:
         """Whether there is a registry to read: a file that is not there would be made by asking."""
         return not self.tracking_uri.startswith(_SQLITE) or Path(self.tracking_uri.removeprefix(_SQLITE)).is_file()
 
-    @property
-    def ray_token(self) -> Path | None:
-        """Token file of the cluster at `address`."""
-        path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        return Path(path) if path else None
+    @contextmanager
+    def connected(self) -> Iterator[Cluster]:
+        """Ray; what is connected already stays so.
+
+        Raises:
+            ClusterError: It cannot be started or reached, or its nodes do not see the files.
+        """
+        if self.ray is not None:
+            yield self.ray
+            return
+        with connect(self.address, ray_token()) as ray:
+            if self.address is not None:
+                source, by_nodes = self.config.source_path, self.config.compute.dask == "ray"
+                check_shared(ray, self.config.work_dir, [source] if by_nodes and source.exists() else [])
+            yield ray
+
+    @contextmanager
+    def executor(self, on_ray: bool) -> Iterator[Executor]:
+        """Where a stage does its work: in this process, or in as many on Ray as the training has workers."""
+        if not on_ray:
+            yield IN_PROCESS
+            return
+        with self.connected() as ray:
+            workers = max(1, self.config.training.workers)  # 0 trains in this process
+            yield RayExecutor(ray, workers, self.config.training.threads or ray.threads_for(workers))
+
+    @contextmanager
+    def joined(self) -> Iterator[Context]:
+        """A context whose stages share one connection to the cluster at `address`; without one, each starts its own."""
+        if self.address is None:
+            yield self
+            return
+        with self.connected() as ray:
+            yield replace(self, ray=ray)
 
     @cached_property
     def registry(self) -> Registry:
@@ -91,7 +126,7 @@ def load_config(name: str, overrides: Sequence[str] = (), data: Path | None = No
         # JSON is YAML, whatever characters the path has
         settings += ["generate=null", f"source.path={json.dumps(str(data), ensure_ascii=False)}"]
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or (path.exists() and not path.is_dir()):  # /dev/stdin is no file
         config = read_config(path, settings)
     elif name in shipped_configs():
         with as_file(files("workflows.configs") / f"{name}.yaml") as shipped:
@@ -104,6 +139,29 @@ def load_config(name: str, overrides: Sequence[str] = (), data: Path | None = No
     if source.path is not None:
         source = source.model_copy(update={"path": source.path.expanduser().absolute()})
     return config.model_copy(update={"root": config.root.expanduser().absolute(), "source": source})
+
+
+def ray_token() -> Path | None:
+    """Token file of a running cluster; None: Ray's default place, or the environment holds the token itself."""
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(path) if path else None
+
+
+def job_variables() -> dict[str, str]:
+    """What a job on a cluster takes over from our environment.
+
+    Raises:
+        ConfigError: There is a password in it, which a cluster would show to everyone who may look at its jobs.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return {}
+    if urlsplit(uri).password is not None:
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI holds a password, which must not travel with a job; set it in the environment of the "
+            "cluster's nodes instead, and unset it here"
+        )
+    return {"MLFLOW_TRACKING_URI": uri}
 
 
 def quiet_libraries() -> None:

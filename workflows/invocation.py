@@ -43,7 +43,7 @@ Model = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to train on; default: a private one."),
+    typer.Option("--address", metavar="HOST:PORT", help="A running Ray cluster to work on; default: this machine."),
 ]
 
 # Errors of the operating system that a user can act on, wherever they come up.

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.scorecard import Scorecard
+
 from . import stages
 from .commands import show_scores
 from .console import bytes_text, seconds_text
@@ -44,6 +46,18 @@ def run_all(context: Context) -> None:
     """Run every stage of a configuration and show what each did, how long it took and where the results lie."""
     config, console, table = context.config, context.console, _TimeTable()
     started = time.monotonic()
+    with context.joined() as joined:
+        scorecard = _run_stages(joined, table)
+    show_scores(console, scorecard)
+    console.table(config.name, ("stage", "time", "what"), table.rows, right=(1,))
+    total = seconds_text(time.monotonic() - started)
+    console.line(f"total {total}, peak memory {bytes_text(max(table.peak_bytes, _peak_bytes()))} (largest process)\n")
+    for name, place in [*table.places, ("mlflow", context.tracking_uri)]:
+        console.line(f"{name:<9} {place}")
+
+
+def _run_stages(context: Context, table: _TimeTable) -> Scorecard:
+    config, console = context.config, context.console
     if config.generate is not None and config.source.path is None:
         with table.measure("generate") as done:
             done.append(stages.generate_files(console, config.generate, config.source_path))
@@ -63,12 +77,7 @@ def run_all(context: Context) -> None:
         done.append(stages.newest_forecast(context, version))
     with table.measure("report") as done:
         done.append(make_report(context, version, scorecard, table.seconds))
-    show_scores(console, scorecard)
-    console.table(config.name, ("stage", "time", "what"), table.rows, right=(1,))
-    total = seconds_text(time.monotonic() - started)
-    console.line(f"total {total}, peak memory {bytes_text(max(table.peak_bytes, _peak_bytes()))} (largest process)\n")
-    for name, place in [*table.places, ("mlflow", context.tracking_uri)]:
-        console.line(f"{name:<9} {place}")
+    return scorecard
 
 
 def _peak_bytes() -> int:

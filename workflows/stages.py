@@ -7,11 +7,12 @@ What lives here: order of calls, what counts as done, where files go. What does 
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import archive, cluster, lineage
+from pipeline import archive, lineage
 from pipeline.config import GenerateConfig
 from pipeline.difference import flat
 from pipeline.errors import RegistryError
@@ -57,8 +58,9 @@ def generate_files(console: Console, request: GenerateConfig, out: Path) -> Outc
 
 def ingest_files(context: Context) -> tuple[IngestResult, Outcome]:
     """Check and archive new files."""
-    with context.console.stage("ingest") as progress:
-        result = ingest(context.config, progress)
+    on_ray = context.config.compute.dask == "ray"
+    with context.executor(on_ray) as executor, context.console.stage("ingest") as progress:
+        result = ingest(context.config, progress, executor.dask)
     if result.committed:
         summary = f"{len(result.committed)} file(s), {result.appended} new along {result.dim}"
     else:
@@ -120,7 +122,7 @@ def run_training(context: Context, job: TrainingJob, name: str, progress: Progre
     """Train in this process, or on Ray where the configuration has workers."""
     if job.config.training.workers == 0:
         return train_here(job, name, progress)
-    with cluster.connect(context.address, context.ray_token) as ray:
+    with context.connected() as ray:
         return train(job, name, ray, progress)
 
 
@@ -134,8 +136,9 @@ def evaluate_model(
         scorecard = Scorecard.from_json(path.read_text(encoding="utf-8"))
         return scorecard, Outcome(f"{scorecard.cases} cases, scored before", True, str(path))
     model = context.registry.load(version.uri)
-    with context.console.stage("evaluate") as progress:
-        scorecard = evaluate(model, context.config, snapshot_id, progress)
+    on_ray = context.address is not None
+    with context.executor(on_ray) as executor, context.console.stage("evaluate") as progress:
+        scorecard = evaluate(model, context.config, snapshot_id, progress, executor)
     run = context.registry.open_run(version.run_id)
     run.log_metrics(scorecard.metrics())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,8 +162,9 @@ def forecast_file(
     check_target(out)
     model = context.registry.load(version.uri)
     snapshot_id = snapshot_id or archive.head(context.config.archive_path)
-    with context.console.stage("forecast"):
-        dataset = forecast(model, context.config, snapshot_id, init_time, sample, steps)
+    work = functools.partial(forecast, model, context.config, snapshot_id, init_time, sample, steps)
+    with context.executor(context.address is not None) as executor, context.console.stage("forecast"):
+        dataset = executor.run(work)
         write_forecast(dataset, out)
     leads = dataset.sizes["lead_time"]
     return Outcome(f"{leads} lead times by {title(version)}", False, str(out))

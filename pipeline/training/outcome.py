@@ -27,12 +27,14 @@ class TrainingOutcome:
         history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second,
             peak_memory_mb, ….
         seconds: Wall time of this call, start-up included.
+        nodes: Ray's ids of the nodes that had a worker; none where it ran without Ray.
     """
 
     run_name: str
     checkpoint: Path
     history: tuple[dict[str, Any], ...]
     seconds: float
+    nodes: tuple[str, ...] = ()
 
 
 def event_of(message: Mapping[str, Any], epochs: int) -> Event:

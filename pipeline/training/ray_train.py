@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import minconv
 
 from ..cluster import Cluster, Mailbox
-from ..config import TrainingConfig
+from ..config import Config
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
 from . import checkpoints
@@ -50,12 +50,14 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
         progress: Told about steps (message "epoch 3 of 8") and finished epochs (values train_loss, validation_loss, …).
 
     Raises:
-        TrainingError: Too few resources, too many failures, out of time, or a loss that is not finite.
+        ClusterError: Too few resources, or others use them.
+        TrainingError: Too many failures, out of time, or a loss that is not finite.
         PipelineError: What a worker raised; it is not tried again.
     """
     options, started = job.config.training, time.monotonic()
-    threads = options.threads or max(1, min(os.cpu_count() or 1, cluster.cpus) // options.workers)
+    threads = options.threads or cluster.threads_for(options.workers)
     cluster.require(options.workers, threads, options.gpu)
+    cluster.wait_for_room(options.workers, threads, options.gpu)
     storage = job.config.work_dir / "training"
     storage.mkdir(parents=True, exist_ok=True)
     # Ray writes its record of a run in place, so it may be torn. Checkpoints say for themselves whether they are whole.
@@ -70,13 +72,16 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
         "threads": threads,
         "deadline": deadline,
     }
-    _fit(_trainer(arguments, options, name, storage), _Listener(mailbox, options.epochs, progress, deadline))
+    listener = _Listener(mailbox, options.epochs, progress, deadline)
+    _fit(_trainer(arguments, job.config, name, storage), listener)
     newest = newest_checkpoint(storage / name)
     if newest is None:
         raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
     _remove_others(newest)
     history = json.loads((newest / "state.json").read_text())["history"]
-    return TrainingOutcome(name, newest / "best", tuple(history), time.monotonic() - started)
+    return TrainingOutcome(
+        name, newest / "best", tuple(history), time.monotonic() - started, tuple(sorted(listener.nodes))
+    )
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -103,16 +108,22 @@ def _remove_others(newest: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _trainer(arguments: dict[str, Any], options: TrainingConfig, name: str, storage: Path) -> Any:
+def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    options = config.training
     resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
     trainer = TorchTrainer(
         _ray_worker,
         train_loop_config=arguments,
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=600),
-        scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=options.gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(
+            num_workers=options.workers,
+            use_gpu=options.gpu,
+            resources_per_worker=resources,
+            placement_strategy=config.compute.placement.upper(),
+        ),
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
@@ -155,6 +166,7 @@ class _Listener:
 
     def __init__(self, mailbox: Mailbox, epochs: int, progress: Progress, deadline: float) -> None:
         self.error: PipelineError | None = None
+        self.nodes: set[str] = set()
         self._mailbox, self._epochs, self._progress = mailbox, epochs, progress
         self._give_up_at = deadline + GRACE_SECONDS
         self._stop = threading.Event()
@@ -183,6 +195,8 @@ class _Listener:
             if message["kind"] == "error":
                 self.error = self.error or message["error"]
                 self._give_up_at = min(self._give_up_at, time.time() + GRACE_SECONDS)
+            elif message["kind"] == "worker":
+                self.nodes.add(message["node"])
             else:
                 self._progress(event_of(message, self._epochs))
 
@@ -221,6 +235,7 @@ class _RayWorker:
         self._folder = folder
         self._deadline = deadline
         self._mailbox = mailbox
+        mailbox.put({"kind": "worker", "node": ray.get_runtime_context().get_node_id()})
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DistributedDataParallel where there is more than one worker."""

@@ -395,6 +395,12 @@ def test_hash_does_not_depend_on_root_order_or_process() -> None:
     assert result.stdout.strip() == config.hash()
 
 
+def test_hash_does_not_depend_on_where_work_is_computed() -> None:
+    elsewhere = check_config(tree(compute={"dask": "ray", "placement": "pack"}))
+    assert elsewhere.hash() == check_config(tree()).hash()
+    assert elsewhere.hash(["compute"]) != check_config(tree()).hash(["compute"])
+
+
 def test_hash_does_not_depend_on_writing_a_default_out() -> None:
     assert check_config(tree(training={"epochs": 8})).hash() == check_config(MINIMAL).hash()
 

@@ -22,6 +22,7 @@ import xarray as xr
 import yaml
 from typer.testing import CliRunner
 
+import workflows.context
 import workflows.stages
 from pipeline import archive
 from pipeline.config import Config
@@ -78,7 +79,7 @@ def train_here(job: Any, name: str, cluster: Any, progress: Any) -> TrainingOutc
 @pytest.fixture(scope="module", autouse=True)
 def without_ray():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflows.stages.cluster, "connect", lambda *arguments: contextlib.nullcontext())
+        patch.setattr(workflows.context, "connect", lambda *arguments: contextlib.nullcontext())
         patch.setattr(workflows.stages, "train", train_here)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield

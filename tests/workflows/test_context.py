@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from workflows.console import Console
-from workflows.context import Context, load_config, quiet_libraries, shipped_configs
+from workflows.context import Context, load_config, quiet_libraries, ray_token, shipped_configs
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def test_mlflow_lies_under_the_root_unless_the_environment_names_a_server(contex
     assert context.has_registry
 
 
-def test_the_token_of_a_cluster_comes_from_the_environment(context, monkeypatch):
+def test_the_token_of_a_cluster_comes_from_the_environment(monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-    assert context.ray_token is None
+    assert ray_token() is None
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/run/token")
-    assert context.ray_token == Path("/run/token")
+    assert ray_token() == Path("/run/token")
 
 
 def test_other_peoples_lines_are_kept_off_the_screen_and_the_users_settings_are_kept(capsys, monkeypatch):
