@@ -1,8 +1,8 @@
 """Ingest: new input files checked, joined and committed to the Archive; bad ones rejected with a reason.
 
-What lives here: the order of things, from files to one commit, and the noted state that makes the same file twice a
-no-op. What does not: reading (`sources`), the checks (`quality`, `reference`), joining (`assembly`), writing
-(`archive`).
+What lives here: the order of things, from files to one commit. What does not: what is there already and makes the same
+file twice a no-op (`holdings`), reading (`sources`), the checks (`quality`, `reference`), joining (`assembly`), the
+form of what is committed (`contents`), writing (`archive`).
 
     result = ingest(config)
     result.snapshot_id, result.appended, [str(rejection) for rejection in result.rejected]
@@ -12,25 +12,23 @@ The whole of it happens under the Archive's lock, so that two ingests of the sam
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from . import archive
-from .assembly import Assembly, Candidate, assemble_samples, assemble_times, sample_numbers
+from .assembly import Assembly, Candidate, assemble_samples, assemble_times
 from .config import Config
-from .errors import ConfigError, SourceError
+from .contents import coverage, finished, notes
+from .errors import SourceError
 from .executor import DaskScheduler
-from .fields import time_text
+from .holdings import Holdings, holdings
 from .progress import Event, Progress, silent
 from .quality import Rejection, check_cadence, check_finite, check_grid, check_mask, check_range, take_survey
-from .reference import Reference, grid_of, mask_coordinate, reference_of
+from .reference import Reference, grid_of, reference_of
 from .sources import (
     check_container,
     coarsened,
@@ -41,9 +39,7 @@ from .sources import (
     open_lazily,
     present_variables,
 )
-from .static_fields import check_static, on_grid
-
-_CONFIG_SECTIONS = ("source", "variables", "boundary", "archive")
+from .static_fields import StaticFile, place_statics
 
 
 @dataclass(frozen=True)
@@ -97,32 +93,12 @@ class Rehearsal:
     ranges: dict[str, tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class _State:
-    """What the Archive holds and which files made it."""
-
-    archived: xr.Dataset | None = None
-    digests: frozenset[str] = frozenset()
-    nan_points: dict[str, int] = field(default_factory=dict)
-    samples: dict[tuple[int, int], int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _StaticFile:
-    """The static fields of a file, on its own grid; `alone` where it holds nothing else that is wanted."""
-
-    path: Path
-    digest: str
-    fields: xr.Dataset
-    alone: bool
-
-
 @dataclass
 class _Batch:
     """Files sorted by what becomes of them."""
 
     good: list[Candidate] = field(default_factory=list)
-    static: list[_StaticFile] = field(default_factory=list)
+    static: list[StaticFile] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
@@ -149,16 +125,15 @@ def ingest(config: Config, progress: Progress = silent, scheduler: DaskScheduler
     """
     paths = find(config.source_path, config.source.files)
     with archive.lock(config.archive_path), ExitStack() as opened:
-        state = _state(config)
+        state = holdings(config)
         batch = _examine(config, paths, state, progress, opened, scheduler)
         _require_variables(config, batch, state)
         assembly, reference = _assemble(config, batch, state)
         _enforce(config, batch, state, assembly)
         if assembly.fields is not None and reference is not None:
-            statics = _place_statics(config, batch, state, reference)
-            fields = _finished(config, assembly.fields, reference, state, statics)
-            message = f"ingest {len(assembly.used)} file(s): {_coverage(fields)}"
-            metadata = _metadata(config, assembly, reference, state, batch)
+            fields = _completed(config, batch, state, assembly.fields, reference)
+            message = f"ingest {len(assembly.used)} file(s): {coverage(fields)}"
+            metadata = notes(config, assembly, reference, state, batch.static, batch.rejected)
             archive.write(
                 config.archive_path,
                 fields,
@@ -183,14 +158,14 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
     """
     paths = find(config.source_path, config.source.files)
     with ExitStack() as opened:
-        state = _state(config)
+        state = holdings(config)
         batch = _examine(config, paths, state, progress, opened)
         _require_variables(config, batch, state)
         checked = list(batch.good)
         assembly, reference = _assemble(config, batch, state)
         fields = assembly.fields
         if fields is not None and reference is not None:
-            fields = _finished(config, fields, reference, state, _place_statics(config, batch, state, reference))
+            fields = _completed(config, batch, state, fields, reference)
         yield Rehearsal(
             archived=state.archived,
             fields=fields,
@@ -212,51 +187,10 @@ def _ranges(candidates: Iterable[Candidate]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _state(config: Config) -> _State:
-    path = config.archive_path
-    if not archive.exists(path):
-        return _State()
-    archived = archive.open_dataset(path)
-    fixed = [name for name, data in archived.coords.items() if data.ndim == 2 and name != "mask"]
-    units = {str(name): str(archived[name].attrs.get("units")) for name in (*archived.data_vars, *fixed)}
-    wanted = {name: variable.units for name, variable in config.variables.items()}
-    if units != wanted:
-        there, here = (", ".join(f"{name} [{unit}]" for name, unit in each.items()) for each in (units, wanted))
-        raise ConfigError(
-            f"archive {path} holds {there}, but 'variables' names {here}; use another name for a new archive"
-        )
-    if archived.attrs.get("boundary", config.boundary) != config.boundary:
-        raise ConfigError(
-            f"archive {path} has the boundary {archived.attrs['boundary']!r}, but the configuration says "
-            f"{config.boundary!r}; use another name for a new archive"
-        )
-    commits = archive.log(path)
-    _check_selection(config, commits[-1])
-    files = [file for commit in commits for file in commit.metadata.get("files", [])]
-    return _State(
-        archived,
-        frozenset(file["sha256"] for file in files if file.get("complete")),
-        dict(commits[-1].metadata.get("nan_points", {})),
-        {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
-    )
-
-
-def _check_selection(config: Config, first: archive.Commit) -> None:
-    """What was cut and averaged once is cut and averaged so for good."""
-    known = first.metadata.get("config", {}).get("source", {})
-    wanted = config.model_dump(mode="json")["source"]
-    for key, default in (("region", None), ("coarsen", 1)):
-        if known.get(key, default) != wanted[key]:
-            raise ConfigError(
-                f"archive {config.archive_path} was made with source.{key} {known.get(key, default)}, but the "
-                f"configuration says {wanted[key]}; use another name for a new archive"
-            )
-
-
 def _examine(
     config: Config,
     paths: Sequence[Path],
-    state: _State,
+    state: Holdings,
     progress: Progress,
     opened: ExitStack,
     scheduler: DaskScheduler = "threads",
@@ -288,7 +222,7 @@ def _examine(
         batch.names.update({**held, **held_fixed})
         try:
             if held_fixed:
-                batch.static.append(_StaticFile(path, sha256, harmonise_static(dataset, fixed), alone=not held))
+                batch.static.append(StaticFile(path, sha256, harmonise_static(dataset, fixed), alone=not held))
             if held:
                 batch.good.append(
                     _candidate(
@@ -325,7 +259,7 @@ def _unreadable(error: OSError) -> SourceError:
     return SourceError("Q-UNREADABLE", f"it cannot be read ({error.strerror}); check the file's permissions")
 
 
-def _require_variables(config: Config, batch: _Batch, state: _State) -> None:
+def _require_variables(config: Config, batch: _Batch, state: Holdings) -> None:
     """A variable that no file holds is a mistake in the configuration, not a bad file."""
     missing = [name for name in config.variables if name not in batch.names]
     if state.archived is not None or batch.unopened or not missing:
@@ -345,7 +279,7 @@ def _require_variables(config: Config, batch: _Batch, state: _State) -> None:
     )
 
 
-def _assemble(config: Config, batch: _Batch, state: _State) -> tuple[Assembly, Reference | None]:
+def _assemble(config: Config, batch: _Batch, state: Holdings) -> tuple[Assembly, Reference | None]:
     """The files against each other and against the Archive; those that do not fit move to the rejected."""
     names = list(config.varying)
     if batch.good:
@@ -404,7 +338,7 @@ def _passing(batch: _Batch, candidates: Iterable[Candidate], check: Callable[[Ca
     return passed
 
 
-def _enforce(config: Config, batch: _Batch, state: _State, assembly: Assembly) -> None:
+def _enforce(config: Config, batch: _Batch, state: Holdings, assembly: Assembly) -> None:
     """Stop where too much is rejected, or where a first commit would hold nothing."""
     rejected = [*batch.rejected, *assembly.rejected]
     files = len(batch.rejected) + len(batch.good) + len(batch.skipped)
@@ -428,98 +362,18 @@ def _enforce(config: Config, batch: _Batch, state: _State, assembly: Assembly) -
     raise SourceError(first.rule, f"{first.path.name}: {first.message}{others}; {reason}, the archive is unchanged")
 
 
-def _finished(
-    config: Config,
-    fields: xr.Dataset,
-    reference: Reference,
-    state: _State,
-    statics: Mapping[str, xr.DataArray],
-) -> xr.Dataset:
-    """The fields with mask, static fields and attributes, in the order of the configuration."""
-    mask = mask_coordinate(reference)
-    ordered = fields[list(config.varying)]
-    if any(reference.nan_points.get(name, 0) < reference.masked.sum() for name in config.varying):
-        ordered = ordered.where(mask == 1)
-    if state.archived is None:
-        ordered = ordered.assign_coords({"mask": mask, **statics})
-    ordered = ordered.assign({name: ordered[name].assign_attrs(fields[name].attrs) for name in config.varying})
-    ordered.attrs = {"Conventions": "CF-1.11", "boundary": config.boundary}
-    return ordered
-
-
-def _place_statics(config: Config, batch: _Batch, state: _State, reference: Reference) -> dict[str, xr.DataArray]:
-    """The static fields of new files at the Archive's points; files that do not fit move to the rejected.
-
-    Raises:
-        SourceError: The Archive has none yet, and a static field is missing or does not fit.
-    """
-    placed: dict[str, xr.DataArray] = {}
-    for one in list(batch.static):
-        try:
-            for name, field in one.fields.data_vars.items():
-                found = on_grid(field, reference.grid, config.source.coarsen)
-                check_static(found, reference.masked, config.variables[str(name)].valid_range)
-                known = placed.get(str(name)) if state.archived is None else state.archived[name]
-                if known is not None and not np.array_equal(found.values, known.values, equal_nan=True):
-                    raise SourceError(
-                        "Q-OVERLAP", f"static field {name!r} has other values than the one that is there; remove one"
-                    )
-                placed[str(name)] = found
-        except SourceError as error:
-            if state.archived is None:
-                raise SourceError(error.rule, f"{one.path.name}: {error.message}") from error
-            batch.static.remove(one)
-            batch.reject(one.path, error)
-    missing = [name for name in config.of_role("static") if name not in placed]
+def _completed(config: Config, batch: _Batch, state: Holdings, fields: xr.Dataset, reference: Reference) -> xr.Dataset:
+    """The fields as they are committed; static fields that do not fit move to the rejected."""
+    missing = [name for name in config.of_role("static") if all(name not in one.fields for one in batch.static)]
     if state.archived is None and missing:
-        reason = batch.rejected[0] if batch.rejected else "it is in no file"
         raise SourceError(
-            "Q-MISSING-VARIABLE", f"there is no static field {missing[0]!r} ({reason}); the archive is unchanged"
+            "Q-MISSING-VARIABLE",
+            f"static field {missing[0]!r} is in no good file ({batch.rejected[0]}); the archive is unchanged",
         )
-    return placed
-
-
-def _metadata(config: Config, assembly: Assembly, reference: Reference, state: _State, batch: _Batch) -> dict[str, Any]:
-    tree = config.model_dump(mode="json")
-    files: list[dict[str, Any]] = [
-        {"name": one.path.name, "sha256": one.digest, "variables": list(one.fields.data_vars), "complete": True}
-        for one in batch.static
-        if one.alone
-    ]
-    place = 0 if state.archived is None else int(state.archived.sizes.get("sample", 0))
-    for one in assembly.used:
-        entry: dict[str, Any] = {
-            "name": one.path.name,
-            "sha256": one.digest,
-            "variables": [str(name) for name in one.fields.data_vars],
-            "complete": all(one is not other for other in assembly.unfinished),
-        }
-        if "sample" in one.fields.dims:
-            entry |= {"start": place, "samples": sample_numbers(one.fields)}
-            place += one.fields.sizes["sample"]
-        files.append(entry)
-    return {
-        "files": files,
-        "rejected": [str(one) for one in [*batch.rejected, *assembly.rejected]],
-        "nan_points": dict(reference.nan_points),
-        "config": {name: tree[name] for name in _CONFIG_SECTIONS},
-        "config_hash": config.hash(_CONFIG_SECTIONS),
-        "code_version": _code_version(),
-    }
-
-
-def _code_version() -> str:
-    try:
-        return importlib.metadata.version("minconv-pipeline")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
-        return "unknown"
-
-
-def _coverage(fields: xr.Dataset) -> str:
-    if "sample" in fields.dims:
-        return f"{fields.sizes['sample']} samples of {fields.sizes['time']} frames"
-    times = fields["time"].values
-    return f"{time_text(times[0])} to {time_text(times[-1])}, {len(times)} frames"
+    statics, unfit = place_statics(config, batch.static, reference, state.archived)
+    batch.static = [one for one in batch.static if all(one.path != rejection.path for rejection in unfit)]
+    batch.rejected += unfit
+    return finished(config, fields, reference, state.archived is None, statics)
 
 
 def _result(config: Config, batch: _Batch, assembly: Assembly) -> IngestResult:
@@ -535,5 +389,5 @@ def _result(config: Config, batch: _Batch, assembly: Assembly) -> IngestResult:
         ignored=tuple(batch.ignored),
         appended=0 if assembly.fields is None else int(assembly.fields.sizes[dim]),
         dim=dim,
-        coverage=_coverage(archived),
+        coverage=coverage(archived),
     )

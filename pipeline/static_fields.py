@@ -1,23 +1,73 @@
 """Static fields brought from their own file to the points of the Archive.
 
-What lives here: the Archive's points picked out of a larger grid, and the check that they are there. What does not:
-names, units and axes (`sources`).
+What lives here: the Archive's points picked out of a larger grid, and the checks that they are there and agree with
+what is there already. What does not: names, units and axes (`sources`).
 
     field = on_grid(land_sea_mask, archived, factor=1)     # [lat, lon], on the Archive's very coordinates
+    placed, rejected = place_statics(config, files, reference, archived=None)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from .config import Config
 from .errors import SourceError
-from .quality import Points
+from .quality import Points, Rejection
+from .reference import Reference
 from .sources import coarsened
 
 Axis = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """The static fields of a file, on its own grid; `alone` where it holds nothing else that is wanted."""
+
+    path: Path
+    digest: str
+    fields: xr.Dataset
+    alone: bool
+
+
+def place_statics(
+    config: Config, files: Sequence[StaticFile], reference: Reference, archived: xr.Dataset | None
+) -> tuple[dict[str, xr.DataArray], list[Rejection]]:
+    """The static fields of new files at the Archive's points, and the files that do not fit.
+
+    Args:
+        config: Read are `variables` and `source.coarsen`.
+        files: Harmonised.
+        reference: The Archive's grid and mask.
+        archived: What is there already.
+
+    Raises:
+        SourceError: The Archive has none yet, and a static field does not fit.
+    """
+    placed: dict[str, xr.DataArray] = {}
+    rejected = []
+    for one in files:
+        try:
+            for name, field in one.fields.data_vars.items():
+                found = on_grid(field, reference.grid, config.source.coarsen)
+                check_static(found, reference.masked, config.variables[str(name)].valid_range)
+                known = placed.get(str(name)) if archived is None else archived[name]
+                if known is not None and not np.array_equal(found.values, known.values, equal_nan=True):
+                    raise SourceError(
+                        "Q-OVERLAP", f"static field {name!r} has other values than the one that is there; remove one"
+                    )
+                placed[str(name)] = found
+        except SourceError as error:
+            if archived is None:
+                raise SourceError(error.rule, f"{one.path.name}: {error.message}") from error
+            rejected.append(Rejection(error.rule, one.path, error.message))
+    return placed, rejected
 
 
 def on_grid(field: xr.DataArray, grid: xr.Dataset, factor: int) -> xr.DataArray:

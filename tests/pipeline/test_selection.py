@@ -224,7 +224,7 @@ def test_static_and_other_fields_may_share_a_file(tmp_path):
         (lambda mask: mask.where(mask["lsm"] > 0), "Q-NAN.*has no value at .* valid points"),
         (
             lambda mask: mask.expand_dims(time=TIME[:2]),
-            r"no static field 'land' \(Q-DIMENSIONS.*has 2 times, expected a static field",
+            r"static field .land. is in no good file \(Q-DIMENSIONS: mask.nc: .*has 2 times",
         ),
         (lambda mask: mask.rename(lsm="other"), "Q-MISSING-VARIABLE.*'lsm' is in no file"),
     ],

@@ -1,0 +1,81 @@
+"""What an Archive holds before an ingest, and which files made it.
+
+What lives here: reading that off the Archive, and refusing a configuration that would make another one. What does not:
+the files that are to go in (`ingest`).
+
+    held = holdings(config)
+    held.archived, held.digests      # None and nothing where there is no Archive yet
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import xarray as xr
+
+from . import archive
+from .config import Config
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the Archive holds.
+
+    Attributes:
+        archived: All of it, lazily; None where there is no Archive.
+        digests: The sha256 of files all of whose values are in it.
+        nan_points: For each variable, at how many points it is permanently missing by itself.
+        samples: First and last number of the samples of each file, and where in the Archive they start.
+    """
+
+    archived: xr.Dataset | None = None
+    digests: frozenset[str] = frozenset()
+    nan_points: dict[str, int] = field(default_factory=dict)
+    samples: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+def holdings(config: Config) -> Holdings:
+    """What the Archive of a configuration holds.
+
+    Raises:
+        ConfigError: It was made with other variables, units, boundary, region or coarsening.
+    """
+    path = config.archive_path
+    if not archive.exists(path):
+        return Holdings()
+    archived = archive.open_dataset(path)
+    fixed = [name for name, data in archived.coords.items() if data.ndim == 2 and name != "mask"]
+    units = {str(name): str(archived[name].attrs.get("units")) for name in (*archived.data_vars, *fixed)}
+    wanted = {name: variable.units for name, variable in config.variables.items()}
+    if units != wanted:
+        there, here = (", ".join(f"{name} [{unit}]" for name, unit in each.items()) for each in (units, wanted))
+        raise ConfigError(
+            f"archive {path} holds {there}, but 'variables' names {here}; use another name for a new archive"
+        )
+    if archived.attrs.get("boundary", config.boundary) != config.boundary:
+        raise ConfigError(
+            f"archive {path} has the boundary {archived.attrs['boundary']!r}, but the configuration says "
+            f"{config.boundary!r}; use another name for a new archive"
+        )
+    commits = archive.log(path)
+    _check_selection(config, commits[-1])
+    files = [file for commit in commits for file in commit.metadata.get("files", [])]
+    return Holdings(
+        archived,
+        frozenset(file["sha256"] for file in files if file.get("complete")),
+        dict(commits[-1].metadata.get("nan_points", {})),
+        {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
+    )
+
+
+def _check_selection(config: Config, first: archive.Commit) -> None:
+    """What was cut and averaged once is cut and averaged so for good."""
+    known = first.metadata.get("config", {}).get("source", {})
+    wanted = config.model_dump(mode="json")["source"]
+    for key, default in (("region", None), ("coarsen", 1)):
+        if known.get(key, default) != wanted[key]:
+            raise ConfigError(
+                f"archive {config.archive_path} was made with source.{key} {known.get(key, default)}, but the "
+                f"configuration says {wanted[key]}; use another name for a new archive"
+            )
