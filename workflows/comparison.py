@@ -5,6 +5,7 @@ compare_models(context, "champion", "challenger", json=None, html=Path("comparis
 
 from __future__ import annotations
 
+import datetime
 import json as json_text
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from pipeline.comparison import Comparison, Interval, compare
 from pipeline.difference import Difference, differences
+from pipeline.error_maps import error_maps
 from pipeline.errors import ComparisonError
 from pipeline.lead_time import milestones
 from pipeline.registry import ModelVersion
+from pipeline.report import ComparisonContent, write_comparison
 
 from .console import Console
 from .context import Context
@@ -52,6 +55,22 @@ def compare_models(context: Context, model_a: str, model_b: str, json: Path | No
     if json is not None:
         json.write_text(json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         context.console.line(f"json  {json}")
+    if html is not None:
+        with context.console.stage("maps") as progress:
+            snapshot_id = found.a["snapshot_id"]
+            maps_a, maps_b = (error_maps(model, context.config, snapshot_id, progress) for model in models)
+        content = ComparisonContent(
+            title=context.config.name,
+            a=title(versions[0]),
+            b=title(versions[1]),
+            found=found,
+            differences=changed,
+            maps_a=maps_a,
+            maps_b=maps_b,
+            created=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        )
+        write_comparison(html, content)
+        context.console.line(f"html  {html}")
 
 
 def show(console: Console, found: Comparison, versions: list[ModelVersion], changed: tuple[Difference, ...]) -> None:

@@ -7,6 +7,7 @@ scores (`verification`) and sending figures anywhere (`registry`).
     written.figures["error"]    # report/figures/error.png
 """
 
+from .comparison_page import ComparisonContent, write_comparison
 from .content import gather
 from .curves import correlation_curves, error_curves, skill_chart, training_curves
 from .maps import field_maps
@@ -15,6 +16,7 @@ from .style import png
 from .summary import in_words
 
 __all__ = [
+    "ComparisonContent",
     "ReportContent",
     "WrittenReport",
     "correlation_curves",
@@ -25,5 +27,6 @@ __all__ = [
     "png",
     "skill_chart",
     "training_curves",
+    "write_comparison",
     "write_report",
 ]

@@ -41,7 +41,7 @@ def correlation_curves(scorecard: Scorecard) -> Figure:
 def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequence[str]) -> Figure:
     """One score against lead time: a panel for each variable, a line for each source."""
     leads = scorecard.leads
-    figure, axes = _panels(len(scorecard.variables))
+    figure, axes = variable_panels(len(scorecard.variables))
     for number, ax in enumerate(axes):
         table = scorecard.scores[score].isel(variable=number).sel(source=list(sources))
         unit = Unit.of(table.values, str(table["units"].item())) if score == "rmse" else Unit.of(table.values, "1")
@@ -57,13 +57,13 @@ def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequen
         ax.set_xlim(0, leads.values[-1])
         label = f"RMSE{unit.label}" if score == "rmse" else "anomaly correlation"
         dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", label)
-        ax.xaxis.set_major_locator(_lead_locator(leads))
+        ax.xaxis.set_major_locator(lead_locator(leads))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
     return figure
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def variable_panels(count: int) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, at most three in a row."""
     columns = min(3, count)
     rows = -(-count // columns)
@@ -142,6 +142,7 @@ def _whole(value: float) -> str:
     return f"{round(value)}".replace("-", "−")
 
 
-def _lead_locator(leads: LeadTimes) -> MaxNLocator:
+def lead_locator(leads: LeadTimes) -> MaxNLocator:
+    """Ticks at numbers that are round for the unit: 6, 12, 18 h."""
     steps = [1, 1.2, 2.4, 3, 6, 10] if leads.symbol in ("h", "mo") else [1, 2, 2.5, 5, 10]
     return MaxNLocator(nbins=6, steps=steps, integer=all(value == int(value) for value in leads.values))

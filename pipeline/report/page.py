@@ -5,20 +5,14 @@ write_report(Path("runs/demo/report/report.html"), content)
 
 from __future__ import annotations
 
-import base64
 import math
-import os
-import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -26,6 +20,7 @@ from ..grid import GridSpec
 from ..scorecard import Scorecard
 from ..verification import long_name
 from .curves import correlation_curves, error_curves, skill_chart, training_curves
+from .embedding import Picture, embed, page_template, replace_file, stylesheet
 from .maps import field_maps
 from .style import png
 from .summary import in_words
@@ -73,18 +68,6 @@ class WrittenReport:
     figures: dict[str, Path]
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A figure in the page; width and height in CSS pixels keep the page from jumping while it loads."""
-
-    name: str
-    heading: str
-    alt: str
-    source: str
-    width: int
-    height: int
-
-
 def write_report(path: Path, content: ReportContent) -> WrittenReport:
     """Draw the figures, write them to `figures/` beside the page, and the page with the figures inside it.
 
@@ -100,19 +83,18 @@ def write_report(path: Path, content: ReportContent) -> WrittenReport:
     for name, heading, alt, figure in _figures(content):
         data = png(figure)
         files[name] = folder / f"{name}.png"
-        _replace(files[name], data)
-        pictures.append(_embed(name, heading, alt, data))
-    _replace(path, render(content, pictures).encode())
+        replace_file(files[name], data)
+        pictures.append(embed(name, heading, alt, data))
+    replace_file(path, render(content, pictures).encode())
     return WrittenReport(path, files)
 
 
-def render(content: ReportContent, pictures: Sequence[_Picture]) -> str:
+def render(content: ReportContent, pictures: Sequence[Picture]) -> str:
     """The page as text."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": _duration, "around_dates": _around_dates}
-    template = environment.from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    template = page_template("page.html.j2")
     scores = content.scorecard.scores
     return template.render(
+        style=stylesheet(),
         content=content,
         summary=in_words(content.scorecard),
         groups=[_group(content.scorecard, number) for number in range(len(content.scorecard.variables))],
@@ -153,12 +135,6 @@ def _area_weights(dataset: xr.Dataset) -> xr.DataArray | None:
     if not {"lat", "lon"} <= set(dataset.coords):
         return None
     return xr.DataArray(GridSpec.from_dataset(dataset, "closed").area_weights(), dims=("lat", "lon"))
-
-
-def _embed(name: str, heading: str, alt: str, data: bytes) -> _Picture:
-    width, height = struct.unpack(">II", data[16:24])  # the PNG header, ISO/IEC 15948 section 11.2.2
-    source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
-    return _Picture(name, heading, alt, source, round(width / _PIXELS), round(height / _PIXELS))
 
 
 def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
@@ -204,29 +180,5 @@ def _percent(value: float) -> str:
     return f"{100 * value:+.0f} %".replace("-", "−") if math.isfinite(value) else "–"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _around_dates(text: str) -> list[str]:
-    """The text cut so that every second part is a date or a lead time, which the page keeps on one line."""
-    return re.split(r"(\d{4}-\d\d-\d\d|\+[\d.]+ (?:h|d|s|min|months?)\b)", str(text))
-
-
 def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -83,6 +83,13 @@ def test_a_comparison_as_json_has_everything(trained, tmp_path):
     assert {"what": "configuration", "name": "model.cell", "a": "minconvgru", "b": "convgru"} in tree["differences"]
 
 
+def test_a_comparison_as_a_page_has_maps(trained, tmp_path):
+    page = tmp_path / "comparison.html"
+    text = done("compare", "1", "2", "-c", trained / "weather.yaml", "--html", page, "-q")
+    assert text.endswith(f"html  {page}\n")
+    assert page.read_text().count("<img") == 4
+
+
 def test_a_version_is_not_compared_with_itself(trained):
     sentence = refused("compare", "champion", "1", "-c", trained / "weather.yaml")
     assert "champion and 1 are the same version, models:/weather/1; name two" in sentence
