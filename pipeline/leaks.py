@@ -1,7 +1,7 @@
 """Leaks: ways in which a model could have seen what it is tested on. Each `Leak` has a rule, a sentence and the fix.
 
-What lives here: L-SHARED, L-GAP, L-REPEAT (the splits), L-STATISTICS and L-TRAINED (a registered model), all on
-numbers and axes. What does not: where the cuts fall (`splits`), the look of a report (`workflows`).
+What lives here: L-SHARED, L-GAP, L-REPEAT (the splits), L-FORCING (the variables), L-STATISTICS and L-TRAINED (a
+registered model). What does not: where the cuts fall (`splits`), the look of a report (`workflows`).
 
     for leak in split_leaks(splits, length=48):
         leak.rule, leak.found, leak.advice
@@ -13,7 +13,7 @@ and place are known in advance.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -125,6 +125,22 @@ def trained_leaks(trained: Splits, splits: Splits) -> Iterator[Leak]:
                 "L-TRAINED",
                 f"{frames} frames of the test split were in the model's {part.name} split",
                 "score it on later data, or train it again with the splits of today",
+            )
+
+
+def forcing_leaks(roles: Mapping[str, str]) -> Iterator[Leak]:
+    """Forcings that are read from the data at the very times that are predicted.
+
+    Args:
+        roles: Role of each variable: prognostic, diagnostic, forcing or static.
+    """
+    for name, role in roles.items():
+        if role == "forcing":
+            yield Leak(
+                "L-FORCING",
+                f"{name!r} is read at the predicted times, which is fair only if it is known in advance (prescribed, "
+                "or itself a forecast)",
+                f"if it is observed, give {name} the role prognostic or diagnostic",
             )
 
 

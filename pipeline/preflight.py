@@ -32,7 +32,7 @@ from .fields import time_text
 from .grid import GridSpec
 from .health import Finding, State
 from .ingest import Rehearsal, rehearse
-from .leaks import Leak, repeat_leaks, split_leaks, statistics_leaks, trained_leaks
+from .leaks import Leak, forcing_leaks, repeat_leaks, split_leaks, statistics_leaks, trained_leaks
 from .progress import Event, Progress, silent
 from .quality import Rejection
 from .registry import RegisteredModel
@@ -44,6 +44,7 @@ from .trial import measure
 from .windows import windows
 
 SHOWN_FILES = 5
+_JUDGED_BY_PEOPLE = ("L-GAP", "L-FORCING")  # leaks in some data, and none in others
 _IN_MEMORY = Path("/dev/shm")
 _BYTES_IN_MEMORY = 2**28
 
@@ -167,7 +168,7 @@ def _data_findings(config: Config, rehearsal: Rehearsal, scratch: Path, progress
     length = config.window.history + config.window.horizon
     splits = make_splits(axes, config.split, config.gap, length)
     yield Finding("splits", "ok", "; ".join(_describe(split, length, config.window.stride) for split in splits))
-    leaks = list(split_leaks(splits, length))
+    leaks = [*split_leaks(splits, length), *forcing_leaks({name: one.role for name, one in config.variables.items()})]
     if rehearsal.archived is not None and rehearsal.fields is None:
         leaks += repeat_leaks(rehearsal.archived, splits)
     elif rehearsal.archived is None and held.sizes.get("sample", 1) == axes.sizes.get("sample", 1):
@@ -239,4 +240,6 @@ def _describe(split: Split, length: int, stride: int) -> str:
 
 
 def _of_leak(leak: Leak) -> Finding:
-    return Finding("leak", "note" if leak.rule == "L-GAP" else "broken", f"{leak.rule}: {leak.found}", leak.advice)
+    return Finding(
+        "leak", "note" if leak.rule in _JUDGED_BY_PEOPLE else "broken", f"{leak.rule}: {leak.found}", leak.advice
+    )

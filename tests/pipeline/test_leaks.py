@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import SplitConfig
-from pipeline.leaks import repeat_leaks, split_leaks, statistics_leaks, trained_leaks
+from pipeline.leaks import forcing_leaks, repeat_leaks, split_leaks, statistics_leaks, trained_leaks
 from pipeline.splits import Span, Split, Splits, make_splits
 from pipeline.statistics import compute_statistics
 from pipeline.windows import windows
@@ -86,3 +86,10 @@ def test_a_model_is_not_scored_on_what_it_was_made_with(test: tuple[int, int], r
     found: list[Any] = list(trained_leaks(made_with, scored))
     assert [leak.rule for leak in found] == rules
     assert all(leak.advice for leak in found)
+
+
+def test_a_forcing_read_from_the_data_is_a_question() -> None:
+    roles = {"t2m": "prognostic", "sst": "forcing", "z": "static", "pr": "diagnostic"}
+    (leak,) = forcing_leaks(roles)
+    assert leak.rule == "L-FORCING"
+    assert "'sst'" in leak.found
