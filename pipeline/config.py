@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config_file import read_tree
 from .config_message import sentence
-from .config_operations import ComputeConfig, PromotionConfig
+from .config_operations import ComputeConfig, NightlyConfig, PromotionConfig
 from .config_sections import (
     ArchiveConfig,
     Count,
@@ -53,6 +53,7 @@ __all__ = [
     "ForecastConfig",
     "GenerateConfig",
     "ModelConfig",
+    "NightlyConfig",
     "PromotionConfig",
     "RegionConfig",
     "Role",
@@ -92,6 +93,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     compute: ComputeConfig = ComputeConfig()
+    nightly: NightlyConfig = NightlyConfig()
 
     @field_validator("variables")
     @classmethod

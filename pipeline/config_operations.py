@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .config_sections import Count, Number, Positive, Section, Share
+from .config_sections import Count, Flag, Number, Positive, Section, Share
 
 
 class ComputeConfig(Section):
@@ -41,3 +41,33 @@ class PromotionConfig(Section):
     draws: Annotated[Positive, Field(ge=100)] = Field(2000, description="draws of the bootstrap")
     block: Positive | None = Field(None, description="neighbouring cases drawn together; empty: by how alike they are")
     seed: Count = Field(0, description="of the bootstrap")
+
+
+class NightlyConfig(Section):
+    """When `minconv nightly` trains, from what, and how long a start waits for another."""
+
+    min_new: Positive = Field(
+        1, description="new frames (or samples) since the newest version that are worth a training"
+    )
+    max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
+        0.2, description="above this share of rejected files among a night's new ones nothing is trained"
+    )
+    min_drift: Annotated[Number, Field(ge=0.0)] = Field(
+        0.0, description="train only if the new data differ so much from the champion's, in its standard deviations"
+    )
+    warm_start: Flag = Field(True, description="start from the champion's weights, with its Normalizer")
+    max_warm_drift: Annotated[Number, Field(gt=0.0)] = Field(
+        3.0, description="data that differ by more, in standard deviations, are trained on afresh"
+    )
+    epochs: Positive | None = Field(
+        None, description="of a training from the champion's weights; empty: training.epochs"
+    )
+    learning_rate: Annotated[Number, Field(gt=0.0)] | None = Field(
+        None, description="of a training from the champion's weights; empty: training.learning_rate"
+    )
+    lease_seconds: Annotated[Number, Field(ge=1.0)] = Field(
+        60.0, description="a run that did not answer for so long is taken over"
+    )
+    wait_seconds: Annotated[Number, Field(ge=0.0)] = Field(
+        21_600.0, description="how long a start waits for another that is at work"
+    )

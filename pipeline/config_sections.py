@@ -179,6 +179,10 @@ class SplitConfig(Section):
     validation: Share = 0.2
     test: Share = 0.2
     gap: Count | None = Field(None, description="frames left out between splits in time; empty: history + horizon")
+    newest: Positive | None = Field(
+        None,
+        description="cut only the newest so many frames (or samples), so that what is learned keeps up; empty: all",
+    )
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> SplitConfig:

@@ -77,7 +77,9 @@ def make_splits(dataset: xr.Dataset, config: SplitConfig, gap: int, length: int 
     """Cut an Archive by the configured shares, in order: along sample where there is one, else along time.
 
     In time the cuts fall at the shares of the whole axis, and the gap is taken from the end of the earlier split, so
-    that a test share of 0.2 is exactly the last fifth. Frames of a gap belong to no split. Samples need no gap.
+    that a test share of 0.2 is exactly the last fifth. Frames of a gap belong to no split. Samples need no gap. With
+    `config.newest` the axis is its newest part. As the axis grows every cut moves later: what a model was tested on may
+    come to train its successors, and what it was trained on never comes to test them.
 
     Args:
         dataset: Opened from the Archive; only its dimensions are used.
@@ -102,20 +104,23 @@ def make_splits(dataset: xr.Dataset, config: SplitConfig, gap: int, length: int 
 
 
 def _cut(count: int, config: SplitConfig, gap: int, least: int, unit: str) -> dict[str, Span]:
-    """Cut `count` indices into three spans of at least `least`, `gap` apart."""
-    first = round(count * config.train)
-    second = round(count * (config.train + config.validation))
+    """Cut the newest of `count` indices into three spans of at least `least`, `gap` apart."""
+    size = min(count, config.newest or count)
+    begin = count - size
+    first = begin + round(size * config.train)
+    second = begin + round(size * (config.train + config.validation))
     spans = {
-        "train": Span(0, first - gap),
+        "train": Span(begin, first - gap),
         "validation": Span(first, second - gap),
         "test": Span(second, count),
     }
     for name, span in spans.items():
         if span.size < least:
+            newest = f", the newest {size} of them" if size < count else ""
             between = f" with gaps of {gap}" if gap else ""
             raise ConfigError(
                 f"the {name} split would hold {span.size} {unit} but needs at least {least}: the archive has {count} "
-                f"{unit}, cut {config.train:g}/{config.validation:g}/{config.test:g}{between}; ingest more data, "
-                "change the shares, or choose a shorter window or gap"
+                f"{unit}{newest}, cut {config.train:g}/{config.validation:g}/{config.test:g}{between}; ingest more "
+                "data, change the shares, or choose a shorter window or gap"
             )
     return spans

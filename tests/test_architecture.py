@@ -34,7 +34,7 @@ MAY_IMPORT = {
         ),
         *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2", "packaging"),
     },
-    "workflows": {"pipeline", "typer", "click", "rich", "yaml"},
+    "workflows": {"pipeline", "typer", "click", "rich", "yaml", "apscheduler"},
 }
 
 # Library -> the files that may know it.
@@ -50,6 +50,7 @@ ROOMS = {
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
     "jinja2": ("pipeline/report.py", "pipeline/report/*.py"),
     "netCDF4": ("pipeline/sources/*.py", "pipeline/synthetic/*.py"),
+    "apscheduler": ("workflows/schedule.py",),
     "typer": ("workflows/*.py",),
     "click": ("workflows/*.py",),
     "rich": ("workflows/*.py",),

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_cluster, cli_health, cli_lineage, cli_models
+from . import cli_cluster, cli_health, cli_lineage, cli_models, cli_nightly
 from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(cli_models.app)
 app.add_typer(cli_health.app)
 app.add_typer(cli_lineage.app)
 app.add_typer(cli_cluster.app)
+app.add_typer(cli_nightly.app)
 
 
 @app.command(epilog="Example: minconv run -c demo")

@@ -10,23 +10,27 @@ scores (`verification`) and sending figures anywhere (`registry`).
 from .comparison_page import ComparisonContent, write_comparison
 from .content import gather
 from .curves import correlation_curves, error_curves, skill_chart, training_curves
-from .maps import field_maps
+from .maps import field_maps, forecast_maps
+from .night import NightContent, write_night
 from .page import ReportContent, WrittenReport, write_report
 from .style import png
 from .summary import in_words
 
 __all__ = [
     "ComparisonContent",
+    "NightContent",
     "ReportContent",
     "WrittenReport",
     "correlation_curves",
     "error_curves",
     "field_maps",
+    "forecast_maps",
     "gather",
     "in_words",
     "png",
     "skill_chart",
     "training_curves",
     "write_comparison",
+    "write_night",
     "write_report",
 ]

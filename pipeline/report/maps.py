@@ -72,6 +72,26 @@ def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataA
     return figure
 
 
+def forecast_maps(forecast: xr.DataArray) -> Figure:
+    """A forecast whose truth is not known yet, as maps at about five lead times.
+
+    Args:
+        forecast: (lead_time, lat, lon) or (lead_time, y, x), NaN where masked; optionally with `valid_time`.
+    """
+    shape = panel_shape(forecast)
+    chosen = list(milestones(LeadTimes.of(forecast["lead_time"].values), 5 if shape[0] < 1.7 * shape[1] else 4))
+    unit = Unit.of(forecast.values, str(forecast.attrs.get("units", "1")))
+    fields = unit.scaled(forecast.isel(lead_time=chosen).values)
+    norm, cmap = _field_colours(forecast, fields)
+    figure, axes = map_panels(len(chosen), *shape, rows=1)
+    for column, ax in enumerate(axes[0]):
+        draw_map(ax, forecast, fields[column], norm, cmap)
+        map_ticks(ax, forecast, left=column == 0, bottom=True)
+        ax.set_title(map_title(forecast, chosen[column]), fontsize=9, color=INK, linespacing=1.35)
+    map_bar(figure, axes, ScalarMappable(norm, cmap), [fields], f"{long_name(forecast)}{unit.label}")
+    return figure
+
+
 def _field_colours(array: xr.DataArray, values: NDArray[Any]) -> tuple[Normalize, str]:
     """Scale from the truth alone, so that a forecast that runs away shows; diverging around 0 for both signs."""
     finite = values[np.isfinite(values)]

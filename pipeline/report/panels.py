@@ -36,13 +36,13 @@ def panel_shape(array: xr.DataArray) -> tuple[float, float]:
     return width, width * ratio
 
 
-def map_panels(columns: int, width: float, height: float) -> tuple[Figure, NDArray[Any]]:
-    """Three rows of panels of exactly this size in inches, with room for labels, titles and colour bars."""
+def map_panels(columns: int, width: float, height: float, rows: int = 3) -> tuple[Figure, NDArray[Any]]:
+    """Rows of panels of exactly this size in inches, with room for labels, titles and colour bars."""
     left, right, top, bottom, gap = 0.75, 1.05, 0.5, 0.35, 0.11
     full_width = left + columns * width + (columns - 1) * gap + right
-    full_height = top + 3 * height + 2 * gap + bottom
+    full_height = top + rows * height + (rows - 1) * gap + bottom
     figure = Figure(figsize=(full_width, full_height), facecolor="white")
-    axes = figure.subplots(3, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
         left=left / full_width,
         right=1 - right / full_width,
