@@ -88,6 +88,11 @@ class Comparison:
         """The lead times in the unit they read best in."""
         return LeadTimes.of(self.table["lead_time"].values)
 
+    def percent_by_lead(self) -> dict[str, list[float]]:
+        """Change of RMSE in per cent by variable, one number for each lead time."""
+        names = [str(name) for name in self.table["variable"].values]
+        return {name: [_percent(float(value)) for value in self.table["change"].sel(variable=name)] for name in names}
+
     def in_words(self, change: Interval) -> str:
         """A change with its interval: ``4.2 % lower (95 % interval: 3.1 % to 5.3 % lower; 40 cases)``."""
         middle, low, high = change.percent

@@ -116,6 +116,16 @@ class Scorecard:
                 found[f"{stem}/mean"] = float(np.mean(row))
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
+    def by_lead(self) -> dict[str, list[float]]:
+        """Scores of each lead time in order, for charts: ``rmse by lead time/t2m``, ``skill vs persistence …``."""
+        tables = {"rmse by lead time": self.scores["rmse"].sel(source="model", drop=True)}
+        tables |= {f"skill vs {name} by lead time": self.skill(name) for name in REFERENCES}
+        return {
+            f"{title}/{re.sub(r'[^A-Za-z0-9_.-]', '_', variable)}": [float(value) for value in row]
+            for title, table in tables.items()
+            for variable, row in zip(self.variables, table.transpose("variable", "lead_time").values, strict=True)
+        }
+
     def table(self, leads: int = 5) -> list[ScoreRow]:
         """Rows for a table: every variable at `leads` lead times, the first and the last among them."""
         chosen = milestones(self.leads, leads)

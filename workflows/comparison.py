@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import datetime
 import json as json_text
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pipeline.comparison import Comparison, Interval, compare
 from pipeline.difference import Difference, differences
@@ -52,6 +54,7 @@ def compare_models(context: Context, model_a: str, model_b: str, json: Path | No
     changed = differences(*models)
     show(context.console, found, versions, changed)
     tree = found.to_dict() | {"differences": [asdict(one) for one in changed]}
+    _log(context, found, versions, tree)
     if json is not None:
         json.write_text(json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         context.console.line(f"json  {json}")
@@ -71,6 +74,21 @@ def compare_models(context: Context, model_a: str, model_b: str, json: Path | No
         )
         write_comparison(html, content)
         context.console.line(f"html  {html}")
+
+
+def _log(context: Context, found: Comparison, versions: list[ModelVersion], tree: dict[str, Any]) -> None:
+    """Keep the comparison with the run of B: its curves, its primary metric in per cent, and all of it as JSON."""
+    run, other = context.registry.open_run(versions[1].run_id), f"{versions[0].name} {versions[0].version}"
+    names = ("primary change percent", "primary lower percent", "primary upper percent")
+    values = dict(zip(names, found.primary.percent, strict=True))
+    run.log_metrics({f"against {other}/{name}": value for name, value in values.items()})
+    stem = f"rmse change percent against {other} by lead time"
+    curves = {f"{stem}/{variable}": series for variable, series in found.percent_by_lead().items()}
+    run.log_series({name: series for name, series in curves.items() if name not in versions[1].metrics})
+    with tempfile.TemporaryDirectory(prefix="minconv-compare-") as folder:
+        file = Path(folder) / f"against_{versions[0].name}_{versions[0].version}.json"
+        file.write_text(json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        run.log_file(file, "comparisons")
 
 
 def show(console: Console, found: Comparison, versions: list[ModelVersion], changed: tuple[Difference, ...]) -> None:

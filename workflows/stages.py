@@ -140,7 +140,16 @@ def evaluate_model(
     with context.executor(on_ray) as executor, context.console.stage("evaluate") as progress:
         scorecard = evaluate(model, context.config, snapshot_id, progress, executor)
     run = context.registry.open_run(version.run_id)
-    run.log_metrics(scorecard.metrics())
+    # A chart of one bar for every lead time is no help in MLflow's pages: the means, and curves over lead time. The
+    # curves are those of the first scoring, as further ones would share their steps.
+    run.log_metrics({name: value for name, value in scorecard.metrics().items() if name.endswith("/mean")})
+    curves = scorecard.by_lead()
+    run.log_series({name: values for name, values in curves.items() if name not in version.metrics})
+    from pipeline.report import in_words  # brings matplotlib, which the other stages do not need
+
+    described = f"{version.tags.get('cell', 'model')}: {in_words(scorecard)}"
+    run.describe(described)
+    context.registry.describe(version.version, described)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     temporary.write_text(scorecard.to_json(), encoding="utf-8")

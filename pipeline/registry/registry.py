@@ -149,6 +149,11 @@ class Registry:
             for key, value in tags.items():
                 self._client.set_model_version_tag(self.name, str(version), key, value)
 
+    def describe(self, version: int, text: str) -> None:
+        """The description of a version in MLflow's pages, Markdown."""
+        with reachable(self.tracking_uri):
+            self._client.update_model_version(self.name, str(version), text)
+
     def versions(self) -> list[ModelVersion]:
         """All versions of the model, newest first."""
         aliases = self.aliases()
@@ -263,7 +268,9 @@ class Registry:
         if found is not None:
             return str(found.experiment_id)
         location = self._artifacts.resolve().as_uri() if self._artifacts is not None else None
-        return str(self._client.create_experiment(self.name, artifact_location=location))
+        # So that MLflow's pages are those of models, not of language models.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(self.name, artifact_location=location, tags=kind))
 
     def _describe(self, entry: Any) -> ModelVersion:
         """An entry that was looked up by itself, which has its aliases."""

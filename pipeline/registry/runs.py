@@ -35,9 +35,20 @@ class Run:
 
         now = int(time.time() * 1000)
         metrics = [Metric(key, float(value), now, step) for key, value in values.items() if math.isfinite(value)]
-        with reachable(self._tracking_uri):
-            for first in range(0, len(metrics), _METRICS_PER_CALL):
-                self._client.log_batch(self.run_id, metrics=metrics[first : first + _METRICS_PER_CALL])
+        self._log(metrics)
+
+    def log_series(self, values: Mapping[str, Sequence[float]]) -> None:
+        """Curves: each name's numbers at steps 1, 2, …; ones that are not finite are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, float(value), now, step)
+            for name, series in values.items()
+            for step, value in enumerate(series, start=1)
+            if math.isfinite(value)
+        ]
+        self._log(metrics)
 
     def log_input(self, name: str, snapshot_id: str, source: Mapping[str, Any], context: str) -> None:
         """The dataset of the run: a version of an Archive."""
@@ -59,6 +70,15 @@ class Run:
         with reachable(self._tracking_uri):
             for key, value in tags.items():
                 self._client.set_tag(self.run_id, key, value)
+
+    def describe(self, text: str) -> None:
+        """The description of the run in MLflow's pages, Markdown."""
+        self.set_tags({"mlflow.note.content": text})
+
+    def _log(self, metrics: Sequence[Any]) -> None:
+        with reachable(self._tracking_uri):
+            for first in range(0, len(metrics), _METRICS_PER_CALL):
+                self._client.log_batch(self.run_id, metrics=metrics[first : first + _METRICS_PER_CALL])
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""

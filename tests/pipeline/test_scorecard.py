@@ -137,3 +137,10 @@ def test_json_is_strict_and_readable():
 def test_damaged_json_is_refused(damage):
     with pytest.raises(RegistryError, match=r"scorecard cannot be read .*; evaluate the model again"):
         Scorecard.from_json(damage(plain().to_json()))
+
+
+def test_scores_by_lead_time_are_in_order():
+    series = plain().by_lead()
+    assert len(series) == 6
+    np.testing.assert_allclose(series["rmse by lead time/t2m"], np.linspace(0.5, 3.0, 24))
+    np.testing.assert_allclose(series["skill vs persistence by lead time/q"], 0.5)

@@ -73,6 +73,21 @@ def test_a_comparison_is_a_table_of_errors_and_of_what_differs(trained):
     assert re.search(r"^configuration +model\.cell +minconvgru +convgru$", text, re.MULTILINE)
 
 
+def test_mlflow_has_the_comparison_and_curves_over_lead_time(trained):
+    import mlflow
+
+    done("compare", "1", "2", "-c", trained / "weather.yaml")
+    client = mlflow.MlflowClient(f"sqlite:///{trained / 'runs' / 'mlflow.db'}")
+    version = client.get_model_version("weather", "2")
+    assert version.description.startswith("convgru: Over ")
+    metrics = client.get_run(version.run_id).data.metrics
+    assert metrics["against weather 1/primary change percent"] > 0
+    for name in ("rmse change percent against weather 1 by lead time/t2m", "skill vs persistence by lead time/q2m"):
+        assert [entry.step for entry in client.get_metric_history(version.run_id, name)] == [1, 2, 3]
+    (file,) = client.list_artifacts(version.run_id, "comparisons")
+    assert file.path == "comparisons/against_weather_1.json"
+
+
 def test_a_comparison_as_json_has_everything(trained, tmp_path):
     file = tmp_path / "comparison.json"
     done("compare", "1", "models:/weather/2", "-c", trained / "weather.yaml", "--json", file)

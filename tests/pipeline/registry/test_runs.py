@@ -90,3 +90,12 @@ def test_training_goes_on_while_mlflow_is_down_and_every_epoch_arrives_once(regi
     history = registry._client.get_metric_history(run.run_id, "training/train_loss")
     assert sorted((entry.step, entry.value) for entry in history) == [(r["epoch"], r["train_loss"]) for r in records]
     assert "training/epoch" not in registry._client.get_run(run.run_id).data.metrics
+
+
+def test_a_series_is_a_curve_over_steps(registry):
+    run = registry.run("demo", {})
+    run.log_series({"rmse by lead time/t2m": [0.5, math.nan, 1.5]})
+    history = registry._client.get_metric_history(run.run_id, "rmse by lead time/t2m")
+    assert [(entry.step, entry.value) for entry in history] == [(1, 0.5), (3, 1.5)]
+    run.describe("A **small** model.")
+    assert registry._client.get_run(run.run_id).data.tags["mlflow.note.content"] == "A **small** model."
