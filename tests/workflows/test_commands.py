@@ -226,8 +226,8 @@ def test_archive_info_and_log(home, config):
 
 def test_models_lists_versions_with_scores_and_age(config):
     header, _, row = done("models", "-c", config).splitlines()[1:]
-    assert header.split()[:3] == ["version", "aliases", "cell"]
-    assert re.match(r" +1 +champion +minconvgru +\d+\.\d+ +-?\d\.\d+ +\w{20} +[\d.]+ s", row)
+    assert header.split()[:3] == ["version", "aliases", "verdict"]
+    assert re.match(r" +1 +champion +- +minconvgru +\d+\.\d+ +-?\d\.\d+ +\w{20} +[\d.]+ s", row)
 
 
 def test_evaluate_prints_the_scores_of_any_version(config):
@@ -256,7 +256,8 @@ def test_forecast_writes_what_was_asked_for(config, tmp_path, suffix):
         ("--model models:/weather@best", "there is no model models:/weather@best"),
         ("--model models:/weather/7", "(versions of weather: weather/1)"),
         ("--model models:/climate@champion", "there is no model models:/climate@champion"),
-        ("--model champion", "must have the form models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("--model demo/1", "there is no model models:/weather@demo/1"),
+        ("--model models:/champion", "must have the form models:/NAME@ALIAS or models:/NAME/VERSION"),
         ("--init-time yesterday", "'yesterday' is no ISO 8601 time; write it like 2017-01-30T00"),
         ("--init-time 2031-01-01", "init_time 2031-01-01T00:00 cannot be started from"),
         ("--init-time 2020-03-01T01", "init_time 2020-03-01T01:00 cannot be started from"),
