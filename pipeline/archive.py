@@ -19,6 +19,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,19 +249,26 @@ def write(
         ArchiveError: Locked, not an Archive, disk full, or `dataset` does not continue what is there; nothing changed.
     """
     fields = contract_fields(dataset)
-    with lock(path, lock_timeout), _translated(path, "written"), _unfinished(path) as repository:
+    with (
+        lock(path, lock_timeout),
+        _translated(path, "written"),
+        _unfinished(path) as repository,
+        # Its end waits for its threads: of a write that failed, none still writes when its remains are swept up.
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+    ):
         session = repository.writable_session(BRANCH)
         if _is_empty(repository):
             if "mask" not in fields.coords:
                 raise ArchiveError("the first commit of an archive needs the coordinate 'mask'; add it to the dataset")
             arrays = plan(field_dims(fields), {str(dim): size for dim, size in fields.sizes.items()}, layout)
-            _write_slabs(session.store, fields, 0, arrays, progress, scheduler)
+            _write_slabs(session.store, fields, 0, arrays, progress, scheduler, threads)
         else:
             archived = _open_store(session.store)
             check_continues(path, archived, fields)
             length = archived.sizes[field_dims(archived)[0]]
             ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
-            _write_slabs(session.store, ordered, length, _stored_layout(session.store, ordered), progress, scheduler)
+            layout_there = _stored_layout(session.store, ordered)
+            _write_slabs(session.store, ordered, length, layout_there, progress, scheduler, threads)
         session.commit(message, metadata)
         return _commit(next(iter(repository.ancestry(branch=BRANCH))))
 
@@ -272,6 +280,7 @@ def _write_slabs(
     layout: ArrayLayout,
     progress: Progress,
     scheduler: DaskScheduler,
+    threads: ThreadPoolExecutor,
 ) -> None:
     """Write `fields` from index `start` of the growing axis on; creates the arrays where `start` is 0."""
     dims = field_dims(fields)
@@ -291,7 +300,7 @@ def _write_slabs(
         else:
             there = [name for name, data in slab.coords.items() if axis not in data.dims]
             write = slab.drop_vars(there).to_zarr(store, append_dim=axis, **common)
-        write.compute(scheduler="threads")
+        write.compute(scheduler="threads", pool=threads)
         done += last - first
         progress(Event("ingest", _megabytes(size * done // length), _megabytes(size), "MB", message="writing"))
 

@@ -295,7 +295,7 @@ def test_a_signal_ends_a_command_in_order(number, moment, tmp_path):
         if moment == "at work":
             wait_for(out.is_dir)
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert stderr.splitlines()[-1].startswith("error: interrupted; ")
