@@ -1,4 +1,4 @@
-"""One private Ray for the tests of this folder."""
+"""A private Ray for each file of tests of this folder."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import pytest
 from pipeline.cluster import Cluster, connect
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # one that lived on would be in the way of the next folder's
 def ray_cluster() -> Iterator[Cluster]:
-    """Two CPUs of this machine; first asked for after the tests that connect by themselves (`test_connection`)."""
+    """Two CPUs of this machine."""
     with connect(cpus=2) as found:
         yield found

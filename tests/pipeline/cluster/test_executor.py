@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def digest(path: Path) -> dict[str, str]:
     with archive.open_dataset(path) as dataset:
         values = {str(name): data.values.tobytes() for name, data in dataset.variables.items()}
         found = {name: hashlib.sha256(value).hexdigest() for name, value in values.items()}
-        return {**found, "attributes": repr(dataset.to_dict(data=False))}
+        return {**found, "attributes": json.dumps(dataset.to_dict(data=False), sort_keys=True, default=str)}
 
 
 def chunks(path: Path) -> list[str]:
