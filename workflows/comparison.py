@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipeline.comparison import Comparison, Interval, compare
 from pipeline.difference import Difference, differences
@@ -54,9 +53,10 @@ def compare_models(context: Context, model_a: str, model_b: str, json: Path | No
     changed = differences(*models)
     show(context.console, found, versions, changed)
     tree = found.to_dict() | {"differences": [asdict(one) for one in changed]}
-    _log(context, found, versions, tree)
+    text = json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
+    _log(context, found, versions, text)
     if json is not None:
-        json.write_text(json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        json.write_text(text, encoding="utf-8")
         context.console.line(f"json  {json}")
     if html is not None:
         with context.console.stage("maps") as progress:
@@ -76,7 +76,7 @@ def compare_models(context: Context, model_a: str, model_b: str, json: Path | No
         context.console.line(f"html  {html}")
 
 
-def _log(context: Context, found: Comparison, versions: list[ModelVersion], tree: dict[str, Any]) -> None:
+def _log(context: Context, found: Comparison, versions: list[ModelVersion], text: str) -> None:
     """Keep the comparison with the run of B: its curves, its primary metric in per cent, and all of it as JSON."""
     run, other = context.registry.open_run(versions[1].run_id), f"{versions[0].name} {versions[0].version}"
     names = ("primary change percent", "primary lower percent", "primary upper percent")
@@ -87,7 +87,7 @@ def _log(context: Context, found: Comparison, versions: list[ModelVersion], tree
     run.log_series({name: series for name, series in curves.items() if name not in versions[1].metrics})
     with tempfile.TemporaryDirectory(prefix="minconv-compare-") as folder:
         file = Path(folder) / f"against_{versions[0].name}_{versions[0].version}.json"
-        file.write_text(json_text.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
         run.log_file(file, "comparisons")
 
 

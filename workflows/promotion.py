@@ -7,7 +7,6 @@ import socket
 
 from pipeline.errors import PromotionError
 from pipeline.promotion import Verdict, judge, promote, refuse, rollback
-from pipeline.registry import CHAMPION, ModelVersion
 
 from .context import Context
 from .models import check_registry, resolve
@@ -29,7 +28,7 @@ def promote_model(context: Context, model: str, why: str | None, force: bool) ->
     if force and not why:
         raise PromotionError("--force needs a reason for the audit trail; add --why 'TEXT'")
     version = resolve(context, model)
-    champion = _champion(context)
+    champion = context.registry.champion()
     if champion is not None and champion.version == version.version:
         context.console.line(f"{version.uri} is champion already")
         return
@@ -58,8 +57,3 @@ def rollback_model(context: Context, why: str | None) -> None:
 def user() -> str:
     """Who does it, for the audit trail: the login name and the machine."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _champion(context: Context) -> ModelVersion | None:
-    number = context.registry.aliases().get(CHAMPION)
-    return None if number is None else context.registry.resolve(f"models:/{context.registry.name}/{number}")

@@ -9,7 +9,7 @@ import time
 
 from pipeline.errors import RegistryError
 from pipeline.ledger import Lease, Ledger, Night
-from pipeline.registry import CHAMPION, ModelVersion
+from pipeline.registry import ModelVersion
 
 from .console import seconds_text
 from .context import Context
@@ -40,11 +40,11 @@ def _champion(context: Context) -> list[str]:
     if not context.has_registry:
         return [f"{'champion':<10} none yet"]
     try:
-        if CHAMPION not in context.registry.aliases():
-            return [f"{'champion':<10} none yet"]
-        champion = context.registry.resolve()
+        champion = context.registry.champion()
     except RegistryError as error:
         return [f"{'champion':<10} unknown: {error}"]
+    if champion is None:
+        return [f"{'champion':<10} none yet"]
     age = seconds_text(time.time() - champion.created_at)
     return [
         f"{'champion':<10} version {champion.version}, {age} old, trained on {champion.tags.get('snapshot_id', '?')}",

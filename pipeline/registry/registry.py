@@ -120,6 +120,11 @@ class Registry:
             self._client.set_registered_model_alias(self.name, alias, str(version))
         return self._describe(self._client.get_model_version(self.name, str(version)))
 
+    def champion(self) -> ModelVersion | None:
+        """The version that is champion, if one is."""
+        number = self.aliases().get(CHAMPION)
+        return None if number is None else self.resolve(f"models:/{self.name}/{number}")
+
     def aliases(self) -> dict[str, int]:
         """The version that each alias names; empty where nothing is registered."""
         from mlflow.exceptions import MlflowException

@@ -135,6 +135,12 @@ def test_an_unknown_version_or_alias_names_those_there_are(registry, register, c
         registry.load(f"models:/{name}{end}")
 
 
+def test_the_champion_is_the_version_with_that_alias_or_none(registry, register, checkpoint):
+    assert registry.champion() is None
+    first, _ = register(registry, checkpoint), register(registry, checkpoint)
+    assert registry.champion() == registry.resolve(first.uri)
+
+
 def test_without_any_version_there_is_no_champion(registry):
     with pytest.raises(RegistryError, match=rf"no model models:/{registry.name}@champion in .*: none yet\); train one"):
         registry.resolve()
