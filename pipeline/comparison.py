@@ -1,7 +1,7 @@
 """Two models on the same test cases: by how much the errors of the second differ, and how certain that is.
 
-What lives here: `compare`, its result, and the interval of one model's skill. What does not: the resampling
-(`bootstrap`), the decision that follows (`promotion`), what made the models differ (`difference`).
+What lives here: `compare` and its result. What does not: the resampling (`bootstrap`), one model against its baselines
+(`skill`), the decision that follows (`promotion`), what made the models differ (`difference`).
 
     comparison = compare(champion_scorecard, challenger_scorecard)
     comparison.primary.percent        # RMSE of the second in per cent of the first's, with its interval
@@ -28,8 +28,7 @@ from .bootstrap import block_length, interval, resampled_means
 from .errors import ComparisonError
 from .lead_time import LeadTimes
 from .scorecard import REFERENCES, Reference, Scorecard
-
-DRAWS, CONFIDENCE = 2000, 0.95
+from .skill import CONFIDENCE, DRAWS, finite_means, log_ratio, mean_difference
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,19 @@ def compare(
     counted = _counted(a, variables)
     errors = {"a": _errors(a, "model"), "b": _errors(b, "model")}
     errors |= {name: _errors(a, name) for name in REFERENCES}
-    chosen = block or block_length(_differences(errors["a"], errors["b"], counted))
+    chosen = block or block_length(mean_difference(errors["a"][:, counted], errors["b"][:, counted]))
     means = {name: resampled_means(values, chosen, draws, seed) for name, values in errors.items()}
     blocks = a.cases / chosen
 
     def change(over: str, of: str) -> tuple[NDArray[np.float64], ...]:
-        estimate = _log_ratio(_means(errors[of]), _means(errors[over]))
-        return estimate, *interval(estimate, _log_ratio(means[of], means[over]), blocks, confidence)
+        estimate = log_ratio(finite_means(errors[of]), finite_means(errors[over]))
+        return estimate, *interval(estimate, log_ratio(means[of], means[over]), blocks, confidence)
 
     def primary(over: str, of: str) -> Interval:
-        estimate = _log_ratio(_means(errors[of]), _means(errors[over]))[counted]
-        drawn = _log_ratio(means[of], means[over])[:, counted][:, np.isfinite(estimate)]
-        mean = _means(estimate[:, None])
-        lower, upper = interval(mean, _means(drawn.T)[:, None], blocks, confidence)
+        estimate = log_ratio(finite_means(errors[of]), finite_means(errors[over]))[counted]
+        drawn = log_ratio(means[of], means[over])[:, counted][:, np.isfinite(estimate)]
+        mean = finite_means(estimate[:, None])
+        lower, upper = interval(mean, finite_means(drawn.T)[:, None], blocks, confidence)
         return Interval(float(mean[0]), float(lower[0]), float(upper[0]))
 
     return Comparison(
@@ -180,29 +179,6 @@ def compare(
         draws=draws,
         confidence=confidence,
     )
-
-
-def skill_intervals(
-    scorecard: Scorecard,
-    reference: Reference,
-    *,
-    seed: int = 0,
-    draws: int = DRAWS,
-    confidence: float = CONFIDENCE,
-) -> xr.Dataset:
-    """Skill of a model against a baseline, 1 - RMSE / RMSE of the baseline, with the ends of its interval.
-
-    Returns:
-        `skill`, `lower` and `upper`, (variable, lead_time).
-    """
-    model, baseline = _errors(scorecard, "model"), _errors(scorecard, reference)
-    block = block_length(_differences(baseline, model, np.ones(model.shape[1], dtype=bool)))
-    estimate = _log_ratio(_means(model), _means(baseline))
-    drawn = (resampled_means(values, block, draws, seed) for values in (model, baseline))
-    ends = interval(estimate, _log_ratio(*drawn), scorecard.cases / block, confidence)
-    rmse = scorecard.scores["rmse"].isel(source=0, drop=True)
-    shaped = [rmse.copy(data=-np.expm1(values).reshape(rmse.shape)) for values in (estimate, *ends)]
-    return xr.Dataset({"skill": shaped[0], "lower": shaped[2], "upper": shaped[1]})
 
 
 def size_text(percent: float) -> str:
@@ -247,32 +223,9 @@ def _errors(scorecard: Scorecard, source: str) -> NDArray[np.float64]:
     return mse.reshape(len(mse), -1)
 
 
-def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means along the first axis over what is finite; NaN where nothing is."""
-    known = np.isfinite(values)
-    number = known.sum(axis=0)
-    means: NDArray[np.float64] = np.where(known, values, 0.0).sum(axis=0) / np.where(number > 0, number, np.nan)
-    return means
-
-
-def _log_ratio(mse: NDArray[np.float64], over: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(RMSE / RMSE); zero where both are."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = 0.5 * (np.log(mse) - np.log(over))
-    return np.where((mse == 0) & (over == 0), 0.0, ratio)
-
-
-def _differences(a: NDArray[np.float64], b: NDArray[np.float64], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """What each case adds to the primary metric, [case], to first order about the means."""
-    means = [_means(values)[counted] for values in (a, b)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = 0.5 * (b[:, counted] / means[1] - a[:, counted] / means[0])
-    return _means(parts.T)
-
-
 def _table(a: Scorecard, errors: dict[str, NDArray[np.float64]], *change: NDArray[np.float64]) -> xr.Dataset:
     rmse = a.scores["rmse"].isel(source=0, drop=True)
-    columns = {f"rmse_{name}": np.sqrt(_means(values)) for name, values in errors.items()}
+    columns = {f"rmse_{name}": np.sqrt(finite_means(values)) for name, values in errors.items()}
     columns |= dict(zip(("change", "lower", "upper"), change, strict=True))
     return xr.Dataset({name: rmse.copy(data=values.reshape(rmse.shape)) for name, values in columns.items()})
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .config import Config
 from .evaluation import Batch, open_cases
+from .fields import long_name
 from .lead_time import LeadTimes, milestones
 from .progress import Progress, silent
 from .registry import RegisteredModel
@@ -56,7 +57,7 @@ def error_maps(
     attributes = tested.reader.attributes
     return xr.Dataset(
         {
-            name: (dims, mean[:, :, channel].astype(np.float32), {"long_name": _title(attributes[name], name)})
+            name: (dims, mean[:, :, channel].astype(np.float32), {"long_name": long_name(attributes[name], name)})
             for channel, name in enumerate(names)
         },
         coordinates,
@@ -78,7 +79,3 @@ def _squares(batch: Batch, leads: list[int]) -> tuple[NDArray[np.float64], NDArr
     usable = np.isfinite(truth) & np.isfinite(persistence) & np.isfinite(sources[2])
     squares = [np.where(usable, field - truth, 0.0) ** 2 for field in sources]
     return np.stack([one.sum(axis=0) for one in squares]), usable.sum(axis=0)
-
-
-def _title(attributes: dict[str, object], name: str) -> str:
-    return str(attributes.get("long_name") or str(attributes.get("standard_name", "")).replace("_", " ") or name)

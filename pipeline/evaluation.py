@@ -21,7 +21,7 @@ from . import archive
 from .climatology import Climatology, fit_climatology
 from .config import Config
 from .executor import IN_PROCESS, Executor
-from .fields import time_text
+from .fields import long_name, time_text
 from .forecast import lead_times, open_reader, predict, valid_times
 from .progress import Event, Progress, silent
 from .registry import RegisteredModel
@@ -100,13 +100,21 @@ def open_cases(
         ConfigError: The test split holds no case.
         ForecastError: The grid differs from the model's.
     """
-    history, path = int(model.metadata["history"]), config.archive_path
-    with archive.open_dataset(path, snapshot_id) as dataset:
-        splits = make_splits(dataset, config.split, config.gap)
-        normal = climatology or fit_climatology(dataset, tuple(model.metadata["variables"]), splits.train)
-    cases = scoring_cases(splits.test, config, history)
-    reader = open_reader(model, path, snapshot_id, config.training.cache_bytes, splits.test)
+    history = int(model.metadata["history"])
+    test, normal = _test_and_climatology(model, config, snapshot_id, climatology)
+    cases = scoring_cases(test, config, history)
+    reader = open_reader(model, config.archive_path, snapshot_id, config.training.cache_bytes, test)
     return CaseSet(reader, tuple(cases), history, config.forecast_steps, normal)
+
+
+def _test_and_climatology(
+    model: RegisteredModel, config: Config, snapshot_id: str, fitted: Climatology | None = None
+) -> tuple[Split, Climatology]:
+    """The test split, and the climatology of the training split unless that is fitted already."""
+    with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
+        splits = make_splits(dataset, config.split, config.gap)
+        variables = tuple(model.metadata["variables"])
+        return splits.test, fitted or fit_climatology(dataset, variables, splits.train)
 
 
 def scoring_cases(split: Split, config: Config, history: int) -> list[Window]:
@@ -140,10 +148,8 @@ def evaluate(
         ConfigError: The test split holds no case.
         ForecastError: The grid differs from the model's, or a forecast is not finite.
     """
-    with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
-        splits = make_splits(dataset, config.split, config.gap)
-        climatology = fit_climatology(dataset, tuple(model.metadata["variables"]), splits.train)
-    cases = scoring_cases(splits.test, config, int(model.metadata["history"]))
+    test, climatology = _test_and_climatology(model, config, snapshot_id)
+    cases = scoring_cases(test, config, int(model.metadata["history"]))
     size = config.evaluation.batch_size
     batches = [cases[first : first + size] for first in range(0, len(cases), size)]
     make = functools.partial(_BatchScorer, model, config, snapshot_id, climatology)
@@ -177,7 +183,7 @@ class _BatchScorer:
             reader.grid.area_weights(),
             reader.mask.numpy(),
             units=self._model.metadata["units"],
-            long_names={name: str(reader.attributes[name].get("long_name", name)) for name in variables},
+            long_names={name: long_name(reader.attributes[name], name) for name in variables},
             attrs={
                 "model_name": self._model.version.name,
                 "model_version": str(self._model.version.version),

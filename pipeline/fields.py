@@ -1,4 +1,5 @@
-"""The fields of an Archive as an xarray dataset: dimensions, coordinates, dtype, and what may follow what.
+"""The fields of an Archive as an xarray dataset: dimensions, coordinates, dtype, names for people, and what may follow
+what.
 
 What lives here: the contract between those who make such datasets and the Archive that keeps them. What does not: files
 (`archive`) and bringing foreign data to the contract (`sources`).
@@ -9,7 +10,9 @@ What lives here: the contract between those who make such datasets and the Archi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -46,6 +49,13 @@ def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
         [name for name, data in moved.coords.items() if name not in order and data.dims != order[-2:]]
     )
     return numbered(kept, 0).transpose(*order, missing_dims="ignore").astype("float32").drop_encoding()
+
+
+def long_name(attributes: Mapping[Any, Any], name: object) -> str:
+    """A variable's name for people: its `long_name`, else its `standard_name` in plain words, else its name."""
+    given = attributes.get("long_name") or str(attributes.get("standard_name") or "").replace("_", " ")
+    text = str(given or name)
+    return text[:1].upper() + text[1:]
 
 
 def numbered(fields: xr.Dataset, start: int) -> xr.Dataset:

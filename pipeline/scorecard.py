@@ -16,6 +16,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from .errors import RegistryError
 from .lead_time import LeadTimes, milestones
+from .skill import SkillInterval, skill_interval
 
 Reference = Literal["persistence", "climatology"]
 SOURCES = ("model", "persistence", "climatology")
@@ -32,6 +34,25 @@ REFERENCES: tuple[Reference, Reference] = ("persistence", "climatology")
 
 _FORMAT = 2
 _WITHOUT = {1: ("acc",)}  # older formats that are still read, and the scores they lack
+
+
+@dataclass(frozen=True)
+class Skill:
+    """Skill of one variable at one lead time, with the ends of its interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+    @property
+    def better(self) -> bool:
+        """Whether all of the interval lies above zero: the model beats the baseline."""
+        return self.lower > 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether all of it lies below zero."""
+        return self.upper < 0
 
 
 @dataclass(frozen=True)
@@ -44,8 +65,8 @@ class ScoreRow:
     rmse: float
     persistence: float
     climatology: float
-    skill_persistence: float
-    skill_climatology: float
+    skill_persistence: Skill
+    skill_climatology: Skill
     mae: float
     bias: float
     acc: float
@@ -96,6 +117,13 @@ class Scorecard:
         against = rmse.sel(source=reference, drop=True)
         return (1.0 - rmse.sel(source=source, drop=True) / against.where(against > 0)).rename(f"skill_{reference}")
 
+    @cached_property
+    def skill_intervals(self) -> dict[Reference, SkillInterval]:
+        """Skill of the model against each baseline with its interval; worked out once, the same every time."""
+        mse = self.scores["mse"].transpose("source", "case", "variable", "lead_time")
+        model = mse.sel(source="model").values
+        return {name: skill_interval(model, mse.sel(source=name).values) for name in REFERENCES}
+
     def metrics(self, prefix: str = "test") -> dict[str, float]:
         """Everything as flat metrics: ``test/rmse/t2m/06h``, ``test/skill_persistence/t2m/mean``, ...
 
@@ -129,10 +157,9 @@ class Scorecard:
     def table(self, leads: int = 5) -> list[ScoreRow]:
         """Rows for a table: every variable at `leads` lead times, the first and the last among them."""
         chosen = milestones(self.leads, leads)
-        skills = {name: self.skill(name) for name in REFERENCES}
-        return [self._row(number, lead, skills) for number in range(len(self.variables)) for lead in chosen]
+        return [self._row(number, lead) for number in range(len(self.variables)) for lead in chosen]
 
-    def _row(self, number: int, lead: int, skills: Mapping[Reference, xr.DataArray]) -> ScoreRow:
+    def _row(self, number: int, lead: int) -> ScoreRow:
         here = self.scores.isel(variable=number, lead_time=lead)
         rmse = {source: float(here["rmse"].sel(source=source)) for source in SOURCES}
         return ScoreRow(
@@ -142,12 +169,16 @@ class Scorecard:
             rmse=rmse["model"],
             persistence=rmse["persistence"],
             climatology=rmse["climatology"],
-            skill_persistence=float(skills["persistence"][number, lead]),
-            skill_climatology=float(skills["climatology"][number, lead]),
+            skill_persistence=self._skill("persistence", number, lead),
+            skill_climatology=self._skill("climatology", number, lead),
             mae=float(here["mae"].sel(source="model")),
             bias=float(here["bias"].sel(source="model")),
             acc=float(here["acc"].sel(source="model")),
         )
+
+    def _skill(self, reference: Reference, number: int, lead: int) -> Skill:
+        found = self.skill_intervals[reference]
+        return Skill(*(float(values[number, lead]) for values in (found.skill, found.lower, found.upper)))
 
     def to_json(self) -> str:
         """Text that `from_json` reads back bit for bit; the errors of single cases are packed (zlib, base64)."""

@@ -22,21 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from .errors import ForecastError
 from .lead_time import LeadTimes
 from .scorecard import REFERENCES, SOURCES, Scorecard, ScoreRow, make_scorecard
 
-__all__ = ["REFERENCES", "SOURCES", "ScoreRow", "Scorecard", "Scorer", "long_name"]
-
-
-def long_name(array: xr.DataArray) -> str:
-    """A variable's name for people: its `long_name`, else its `standard_name` in plain words, else its name."""
-    given = array.attrs.get("long_name") or str(array.attrs.get("standard_name", "")).replace("_", " ")
-    text = str(given or array.name)
-    return text[:1].upper() + text[1:]
+__all__ = ["REFERENCES", "SOURCES", "ScoreRow", "Scorecard", "Scorer"]
 
 
 class Scorer:

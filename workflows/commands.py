@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, cast
 
 from pipeline import archive
 from pipeline.config import GenerateConfig
 from pipeline.errors import ConfigError
-from pipeline.scorecard import Scorecard
+from pipeline.scorecard import Scorecard, Skill
+from pipeline.skill import CONFIDENCE
 
 from . import stages
 from .console import Console, bytes_text
@@ -99,7 +101,7 @@ def forecast(
 
 
 def show_scores(console: Console, scorecard: Scorecard) -> None:
-    """RMSE of the model and both baselines at a few lead times."""
+    """RMSE of the model and both baselines, and its skill with 95 % intervals, at a few lead times."""
     header = ("variable", "lead", "model", "persistence", "climatology", "skill vs pers.", "skill vs clim.", "ACC")
     rows = [
         (
@@ -108,10 +110,17 @@ def show_scores(console: Console, scorecard: Scorecard) -> None:
             f"{row.rmse:.4g}",
             f"{row.persistence:.4g}",
             f"{row.climatology:.4g}",
-            f"{row.skill_persistence:+.2f}",
-            f"{row.skill_climatology:+.2f}",
+            _skill_text(row.skill_persistence),
+            _skill_text(row.skill_climatology),
             f"{row.acc:.2f}",
         )
         for row in scorecard.table()
     ]
-    console.table(f"RMSE on {scorecard.cases} test cases", header, rows, right=(2, 3, 4, 5, 6, 7))
+    title = f"RMSE on {scorecard.cases} test cases; skill with its {100 * CONFIDENCE:g} % interval"
+    console.table(title, header, rows, right=(2, 3, 4, 5, 6, 7))
+
+
+def _skill_text(skill: Skill) -> str:
+    """``+0.25 (+0.18 to +0.31)``; without the interval where there are too few cases."""
+    ends = f" ({skill.lower:+.2f} to {skill.upper:+.2f})" if math.isfinite(skill.lower) else ""
+    return f"{skill.value:+.2f}{ends}"

@@ -9,7 +9,7 @@ scores (`verification`) and sending figures anywhere (`registry`).
 
 from .comparison_page import ComparisonContent, write_comparison
 from .content import gather
-from .curves import correlation_curves, error_curves, skill_chart, training_curves
+from .curves import correlation_curves, error_curves, skill_chart, skill_curves, training_curves
 from .maps import field_maps, forecast_maps
 from .night import NightContent, write_night
 from .page import ReportContent, WrittenReport, write_report
@@ -29,6 +29,7 @@ __all__ = [
     "in_words",
     "png",
     "skill_chart",
+    "skill_curves",
     "training_curves",
     "write_comparison",
     "write_night",

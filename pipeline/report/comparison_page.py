@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from ..comparison import Comparison, Interval
 from ..difference import Difference
 from ..error_maps import skill_map
+from ..fields import long_name
 from ..lead_time import milestones
 from ..scorecard import REFERENCES, Reference
 from .change_curves import change_curves, rmse_curves
@@ -82,11 +83,11 @@ def _figures(content: ComparisonContent) -> Iterator[tuple[str, str, str, Figure
     yield "change", "Change of RMSE from A to B", f"Change of RMSE with interval: {names}", change_curves(content.found)
     yield "rmse", "RMSE of both", f"RMSE of A, B and both baselines by lead time: {names}", rmse_curves(content.found)
     for name in content.maps_a.data_vars:
-        heading = str(content.maps_a[name].attrs["long_name"])
+        heading = long_name(content.maps_a[name].attrs, name)
         reference = better_baseline(content.maps_a[name])
         a, b = (skill_map(maps, reference)[name] for maps in (content.maps_a, content.maps_b))
         alt = f"Maps of the skill of A, of B and of their difference: {heading}"
-        yield f"maps_{name}", f"{heading[:1].upper()}{heading[1:]}", alt, skill_maps(a, b, reference)
+        yield f"maps_{name}", heading, alt, skill_maps(a, b, reference)
 
 
 def better_baseline(maps: xr.DataArray) -> Reference:

@@ -26,6 +26,7 @@ _LINES: dict[str, dict[str, Any]] = {
     "climatology": {"color": "#66727f", "linewidth": 1.6, "linestyle": (0, (1.5, 1.5))},
 }
 _SKILL = "RdBu"
+_LOWEST_SKILL = -150.0  # per cent; below, a curve is cut so that the others can be read
 
 
 def error_curves(scorecard: Scorecard) -> Figure:
@@ -60,6 +61,31 @@ def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequen
         ax.xaxis.set_major_locator(lead_locator(leads))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
+    return figure
+
+
+def skill_curves(scorecard: Scorecard) -> Figure:
+    """Skill in per cent against lead time with its interval, against both baselines; above zero the model is better."""
+    leads = scorecard.leads
+    figure, axes = variable_panels(len(scorecard.variables))
+    marker = "o" if len(leads.values) < 4 else None
+    for number, ax in enumerate(axes):
+        ax.axhline(0.0, color=INK, linewidth=0.9)
+        shown = [np.array([-5.0, 5.0])]
+        for reference, found in scorecard.skill_intervals.items():
+            skill, low, high = (100 * ends[number] for ends in (found.skill, found.lower, found.upper))
+            line = {**_LINES[reference], "linewidth": 2.0}
+            ax.plot(leads.values, skill, label=f"against {reference}", marker=marker, markersize=4, **line)
+            known = np.isfinite(low) & np.isfinite(high)
+            ax.fill_between(leads.values, low, high, where=known, color=line["color"], alpha=0.18, linewidth=0)
+            shown += [skill[np.isfinite(skill)], low[known], high[known]]
+        low, high = min(values.min(initial=0.0) for values in shown), max(values.max(initial=0.0) for values in shown)
+        ax.set_ylim(max(1.05 * low, _LOWEST_SKILL), min(1.05 * high, 100.0))
+        ax.set_xlim(leads.values[0] if len(leads.values) > 1 else 0, leads.values[-1])
+        dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", "skill (%)")
+        ax.xaxis.set_major_locator(lead_locator(leads))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=INK)
     return figure
 
 

@@ -14,8 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..fields import long_name
 from ..lead_time import LeadTimes, milestones
-from ..verification import long_name
 from .panels import draw_map, map_bar, map_panels, map_ticks, map_title, panel_shape
 from .style import INK, largest
 from .unit import Unit
@@ -67,7 +67,9 @@ def field_maps(truth: xr.DataArray, forecast: xr.DataArray, *, weights: xr.DataA
         )
     for row, name in enumerate(("Truth", "Forecast", "Forecast − truth")):
         axes[row, 0].set_ylabel(name, fontsize=min(10.0, 6.4 * shape[1]), color=INK, fontweight="bold", labelpad=6)
-    map_bar(figure, axes[:2], ScalarMappable(norm, cmap), fields[0:2], f"{long_name(truth)}{unit.label}")
+    map_bar(
+        figure, axes[:2], ScalarMappable(norm, cmap), fields[0:2], f"{long_name(truth.attrs, truth.name)}{unit.label}"
+    )
     map_bar(figure, axes[2:], ScalarMappable(error_norm, _ERROR), fields[2:], f"Difference{unit.label}")
     return figure
 
@@ -88,7 +90,9 @@ def forecast_maps(forecast: xr.DataArray) -> Figure:
         draw_map(ax, forecast, fields[column], norm, cmap)
         map_ticks(ax, forecast, left=column == 0, bottom=True)
         ax.set_title(map_title(forecast, chosen[column]), fontsize=9, color=INK, linespacing=1.35)
-    map_bar(figure, axes, ScalarMappable(norm, cmap), [fields], f"{long_name(forecast)}{unit.label}")
+    map_bar(
+        figure, axes, ScalarMappable(norm, cmap), [fields], f"{long_name(forecast.attrs, forecast.name)}{unit.label}"
+    )
     return figure
 
 

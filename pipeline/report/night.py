@@ -11,9 +11,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..fields import time_text
+from ..fields import long_name, time_text
 from ..scorecard import Scorecard
-from ..verification import long_name
 from .curves import error_curves
 from .embedding import embed, page_template, replace_file, stylesheet
 from .maps import forecast_maps
@@ -63,7 +62,7 @@ def write_night(path: Path, content: NightContent) -> Path:
     fields, start = _read(content.forecast)
     maps = []
     for name in list(fields.data_vars)[:_MOST_MAPS]:
-        heading = long_name(fields[name])
+        heading = long_name(fields[name].attrs, name)
         alt = f"Maps of the forecast of {heading} over lead time, from {start}"
         maps.append(embed(str(name), heading, alt, png(forecast_maps(fields[name]))))
     alt = "RMSE against lead time of the champion, persistence and climatology"

@@ -16,10 +16,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..fields import long_name
 from ..grid import GridSpec
-from ..scorecard import Scorecard
-from ..verification import long_name
-from .curves import correlation_curves, error_curves, skill_chart, training_curves
+from ..scorecard import Scorecard, Skill
+from ..skill import CONFIDENCE, DRAWS
+from .curves import correlation_curves, error_curves, skill_chart, skill_curves, training_curves
 from .embedding import Picture, embed, page_template, replace_file, stylesheet
 from .maps import field_maps
 from .style import png
@@ -101,8 +102,21 @@ def render(content: ReportContent, pictures: Sequence[Picture]) -> str:
         maps=[picture for picture in pictures if picture.name.startswith("maps_")],
         others={picture.name: picture for picture in pictures},
         excluded=int(scores["excluded"].sum()),
-        without_maps=[long_name(content.truth[name]) for name in content.truth.data_vars][_MOST_MAPS:],
+        interval=_interval_note(content.scorecard),
+        without_maps=[long_name(content.truth[name].attrs, name) for name in content.truth.data_vars][_MOST_MAPS:],
         total_seconds=sum(content.timings.values()),
+    )
+
+
+def _interval_note(scorecard: Scorecard) -> str:
+    """How the intervals were made."""
+    blocks = {name: found.block for name, found in scorecard.skill_intervals.items()}
+    lengths = " and ".join(f"{block} ({name})" for name, block in blocks.items())
+    if 2 * max(blocks.values()) > scorecard.cases:
+        return "The cases are too few for intervals of the skill."
+    return (
+        f"Bands and small numbers are {100 * CONFIDENCE:g} % intervals of the skill, from a bootstrap of {DRAWS} draws "
+        f"in blocks of neighbouring cases: {lengths}. Skill is coloured where its interval excludes zero."
     )
 
 
@@ -112,7 +126,7 @@ def _figures(content: ReportContent) -> list[tuple[str, str, str, Figure]]:
     weights = _area_weights(content.truth)
     for name in list(content.truth.data_vars)[:_MOST_MAPS]:
         truth, forecast = content.truth[name], content.forecast[name]
-        heading = long_name(truth)
+        heading = long_name(truth.attrs, truth.name)
         alt = f"Maps of {heading}: truth, forecast and their difference over lead time, {content.case}"
         figure = field_maps(truth, forecast, weights=weights)
         found.append((f"maps_{_file_name(str(name))}", heading, alt, figure))
@@ -122,6 +136,8 @@ def _figures(content: ReportContent) -> list[tuple[str, str, str, Figure]]:
     if np.isfinite(content.scorecard.scores["acc"]).any():
         alt = f"Anomaly correlation against lead time of model and persistence: {names}"
         found.append(("acc", "Anomaly correlation", alt, correlation_curves(content.scorecard)))
+    alt = f"Skill against lead time, with its interval, against persistence and against climatology: {names}"
+    found.append(("skill_curves", "Skill against lead time", alt, skill_curves(content.scorecard)))
     alt = "Skill of the model in per cent by variable and lead time, against persistence and against climatology"
     found.append(("skill", "Skill", alt, skill_chart(content.scorecard)))
     if content.history:
@@ -150,7 +166,7 @@ def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
             {
                 "lead_time": row.lead_time,
                 "errors": [(_number(error, unit, decimals), error == min(errors)) for error in errors],
-                "skills": [(_percent(skill), skill > 0) for skill in (row.skill_persistence, row.skill_climatology)],
+                "skills": [_skill(skill) for skill in (row.skill_persistence, row.skill_climatology)],
                 "acc": f"{row.acc:.2f}".replace("-", "−") if math.isfinite(row.acc) else "–",
                 "mae": _number(row.mae, unit, decimals),
                 "bias": _number(row.bias, unit, decimals, sign="+"),
@@ -176,8 +192,17 @@ def _decimals(errors: NDArray[np.float64]) -> int:
     return min(max(digits, 0), 4)
 
 
+def _skill(skill: Skill) -> dict[str, str]:
+    """A skill in per cent, its interval, and whether that excludes zero."""
+    return {
+        "text": f"{_percent(skill.value)} %" if math.isfinite(skill.value) else "–",
+        "ends": f"{_percent(skill.lower)} to {_percent(skill.upper)}" if math.isfinite(skill.lower) else "",
+        "judged": "good" if skill.better else "bad" if skill.worse else "",
+    }
+
+
 def _percent(value: float) -> str:
-    return f"{100 * value:+.0f} %".replace("-", "−") if math.isfinite(value) else "–"
+    return f"{round(100 * value):+d}".replace("-", "−")
 
 
 def _file_name(name: str) -> str:

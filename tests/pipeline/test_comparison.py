@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.comparison import Interval, compare, skill_intervals
+from pipeline.comparison import Interval, compare
 from pipeline.errors import ComparisonError
 
 
@@ -129,13 +129,3 @@ def test_everything_is_plain_json(scored):
     assert tree["primary"]["upper"] < 0
     assert tree["against"]["b_persistence"]["estimate"] < 0
     assert (tree["variable"], tree["lead_time"]) == (["t2m", "q"], ["+6 h", "+12 h", "+18 h", "+24 h"])
-
-
-def test_skill_has_an_interval_around_it(scored):
-    card = scored(1.0, noise=0.3)
-    found = skill_intervals(card, "persistence")
-    np.testing.assert_allclose(found["skill"], card.skill("persistence"))
-    assert np.all((found["lower"] < found["skill"]) & (found["skill"] < found["upper"]))
-    exact = skill_intervals(scored(1.0), "persistence")
-    np.testing.assert_allclose(exact["lower"], 0.5)
-    np.testing.assert_allclose(exact["upper"], 0.5)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import RegistryError
-from pipeline.scorecard import SOURCES, Scorecard, make_scorecard
+from pipeline.scorecard import SOURCES, Scorecard, Skill, make_scorecard
 
 LEADS = np.arange(1, 25) * np.timedelta64(1, "h")
 
@@ -55,6 +55,25 @@ def test_skill_against_a_reference_without_error_is_not_a_number():
     assert "test/skill_persistence/t2m/02h" in found.metrics()
 
 
+def test_rows_carry_the_interval_of_their_own_variable_and_lead_time(scored):
+    found = scored(1.0, noise=0.3)
+    rows = found.table(leads=4)
+    interval = found.skill_intervals["climatology"]
+    for row, lower, upper in zip(rows, interval.lower.ravel(), interval.upper.ravel(), strict=True):
+        assert (row.skill_climatology.lower, row.skill_climatology.upper) == (lower, upper)
+    np.testing.assert_allclose(interval.skill, found.skill("climatology"))
+    again = Scorecard.from_json(found.to_json()).skill_intervals["climatology"]
+    np.testing.assert_array_equal(again.lower, interval.lower)
+
+
+def test_a_skill_is_judged_by_its_whole_interval():
+    assert Skill(0.2, 0.1, 0.3).better
+    assert Skill(-0.2, -0.3, -0.1).worse
+    for unsure in (Skill(0.2, -0.1, 0.3), Skill(np.nan, np.nan, np.nan), Skill(0.2, -np.inf, 1.0)):
+        assert not unsure.better
+        assert not unsure.worse
+
+
 def test_metrics():
     metrics = plain().metrics()
     assert metrics["test/rmse/t2m/01h"] == 0.5
@@ -82,7 +101,8 @@ def test_table():
     assert len(rows) == 10
     first, last = rows[0], rows[4]
     assert (first.units, first.rmse, first.persistence, first.climatology) == ("K", 0.5, 1.0, 2.0)
-    assert (first.skill_persistence, first.skill_climatology, first.acc) == (0.5, 0.75, 0.5)
+    assert (first.skill_persistence.value, first.skill_climatology.value) == pytest.approx((0.5, 0.75))
+    assert first.acc == 0.5
     assert first.better
     assert not last.better
     assert len(plain().table(leads=2)) == 4

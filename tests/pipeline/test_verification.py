@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ForecastError
 from pipeline.grid import GridSpec
-from pipeline.verification import Scorer, long_name
+from pipeline.verification import Scorer
 
 CASES, LEADS, VARIABLES, SHAPE = 7, 3, ("t2m", "q"), (4, 5)
 LEAD_TIMES = np.arange(1, LEADS + 1) * np.timedelta64(1, "h")
@@ -214,12 +214,3 @@ def test_a_wrong_shape_is_named(which):
     name = ("prediction", "truth", "persistence", "climatology")[which]
     with pytest.raises(ValueError, match=f"{name} must have shape"):
         scored(arrays)
-
-
-def test_names_for_people():
-    array = xr.DataArray(0.0, name="t2m")
-    assert long_name(array) == "T2m"
-    assert long_name(array.assign_attrs(standard_name="air_temperature")) == "Air temperature"
-    assert (
-        long_name(array.assign_attrs(standard_name="air_temperature", long_name="2 m temperature")) == "2 m temperature"
-    )

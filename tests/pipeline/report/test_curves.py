@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.report import correlation_curves, error_curves, png, skill_chart, training_curves
+from pipeline.report import correlation_curves, error_curves, png, skill_chart, skill_curves, training_curves
 
 
 def test_error_curves_hold_all_three_sources_from_zero(scorecard):
@@ -33,6 +33,26 @@ def test_skill_chart_prints_whole_per_cents(scorecard):
     assert len(texts) == 48
     assert climatology.texts[23].get_text() == "−92"
     assert [label.get_text() for label in persistence.get_yticklabels()] == ["2 m Temperature", "Precipitation"]
+
+
+def test_skill_curves_have_a_band_for_each_baseline_between_the_ends_of_its_interval(scored):
+    card = scored(1.0, noise=0.3)
+    figure = skill_curves(card)
+    assert len(figure.axes) == 2
+    for number, ax in enumerate(figure.axes):
+        assert [line.get_label() for line in ax.get_lines()[1:]] == ["against persistence", "against climatology"]
+        for line, band, found in zip(ax.get_lines()[1:], ax.collections, card.skill_intervals.values(), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), 100 * found.skill[number])
+            heights = band.get_paths()[0].vertices[:, 1]
+            assert heights.min() == pytest.approx(100 * found.lower[number].min())
+            assert heights.max() == pytest.approx(100 * found.upper[number].max())
+    assert figure.legends
+
+
+def test_one_case_has_skill_but_no_band(scorecard):
+    figure = skill_curves(scorecard)
+    assert all(collection.get_paths() == [] for ax in figure.axes for collection in ax.collections)
+    assert png(figure)
 
 
 def test_training_curves_mark_the_best_epoch():

@@ -44,7 +44,7 @@ def page(written):
 
 
 def test_figures_are_inside_the_page_and_beside_it(written, page):
-    assert list(written.figures) == ["maps_t2m", "maps_pr", "error", "acc", "skill", "training"]
+    assert list(written.figures) == ["maps_t2m", "maps_pr", "error", "acc", "skill_curves", "skill", "training"]
     inside = {base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in page.all("img")}
     assert inside == {path.read_bytes() for path in written.figures.values()}
     assert {path.parent for path in written.figures.values()} == {written.page.parent / "figures"}
