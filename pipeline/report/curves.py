@@ -81,7 +81,7 @@ def skill_curves(scorecard: Scorecard) -> Figure:
             shown += [skill[np.isfinite(skill)], low[known], high[known]]
         low, high = min(values.min(initial=0.0) for values in shown), max(values.max(initial=0.0) for values in shown)
         ax.set_ylim(max(1.05 * low, _LOWEST_SKILL), min(1.05 * high, 100.0))
-        ax.set_xlim(leads.values[0] if len(leads.values) > 1 else 0, leads.values[-1])
+        ax.set_xlim(0, leads.values[-1])
         dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", "skill (%)")
         ax.xaxis.set_major_locator(lead_locator(leads))
     handles, labels = axes[0].get_legend_handles_labels()
@@ -127,7 +127,7 @@ def skill_chart(scorecard: Scorecard) -> Figure:
                 ax.text(column, row, _whole(value), ha="center", va="center", fontsize=7.5, color=colour)
     axes[-1].set_xlabel(f"lead time ({leads.name})", fontsize=9, color=FAINT)
     bar = figure.colorbar(ScalarMappable(norm, _SKILL), ax=axes, aspect=32, pad=0.01, extend="min")
-    dress_bar(bar, "1 − RMSE / RMSE of the baseline (%)")
+    dress_bar(bar, "1 − RMSE / RMSE of the baseline (%)", room=0.8 * figure.get_figheight())
     return figure
 
 
