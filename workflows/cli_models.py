@@ -11,7 +11,7 @@ from .invocation import ConfigName, Quiet, Settings, invocation, make_context
 
 app = typer.Typer()
 
-_NAMES = "models:/NAME/VERSION, models:/NAME@ALIAS, or of this configuration's model a version or alias alone."
+_NAMES = "NAME/VERSION or NAME@ALIAS, or of this configuration's model a version or alias alone."
 Version = Annotated[str, typer.Argument(metavar="MODEL", help=_NAMES)]
 Why = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="The reason, for the audit trail.")]
 

@@ -21,12 +21,15 @@ def resolve(context: Context, model: str | None) -> ModelVersion:
 
     Args:
         context: Configuration and registry.
-        model: A models URI, or a version or alias of this configuration's model; None: the champion.
+        model: A version or alias of this configuration's model, NAME/VERSION or NAME@ALIAS with or without "models:/"
+            before it; None: the champion.
     """
     archive.head(context.config.archive_path)
     check_registry(context)
-    if model is None or model.startswith("models:/"):
-        return context.registry.resolve(model)
+    if model is None:
+        return context.registry.resolve()
+    if {"/", "@"} & set(model):
+        return context.registry.resolve(f"models:/{model.removeprefix('models:/')}")
     return context.registry.resolve(f"models:/{context.config.name}{'/' if model.isdecimal() else '@'}{model}")
 
 

@@ -113,7 +113,8 @@ def train_model(
     version = _register(context, job, outcome, run)
     run.finish()
     best = min(record["validation_loss"] for record in outcome.history)
-    epochs = f"{len(outcome.history)} epochs, validation error {best:.3g} standard deviations"
+    count = len(outcome.history)
+    epochs = f"{count} epoch{'s' if count > 1 else ''}, validation error {best:.3g} standard deviations"
     peak = max(record.get("peak_memory_mb", 0.0) for record in outcome.history) * 1e6
     return version, Outcome(f"{title(version)}: {epochs}", False, version.uri, peak)
 

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from urllib.parse import quote
 
 from pipeline.errors import RegistryError
 
@@ -40,12 +41,21 @@ def serve(context: Context, port: int) -> None:
     try:
         _wait_until_up(process, port)
         context.console.line(f"MLflow shows {store} at http://{HOST}:{port}; Ctrl-C ends it")
+        _show_pages(context, f"http://{HOST}:{port}")
         status = process.wait()
         raise RegistryError(f"MLflow's server ended by itself with status {status}; start it again")
     except KeyboardInterrupt:
         context.console.line("ended")
     finally:
         _end(process)
+
+
+def _show_pages(context: Context, server: str) -> None:
+    """Where the runs are drawn together and the versions listed: MLflow's start page is that of language models."""
+    kind, registry = "workflowType=machine_learning", context.registry
+    console = context.console
+    console.line(f"charts    {server}/#/experiments/{registry.experiment_id()}/runs?compareRunsMode=CHART&{kind}")
+    console.line(f"versions  {server}/#/models/{quote(registry.name)}?{kind}")
 
 
 def _start(store: str, artifacts: str, port: int) -> subprocess.Popen[bytes]:

@@ -57,7 +57,7 @@ class Registry:
     def run(self, name: str, parameters: Mapping[str, Any]) -> Run:
         """The MLflow run of this name: the one that exists, or a new one."""
         with reachable(self.tracking_uri):
-            experiment = self._experiment_id()
+            experiment = self.experiment_id()
             found = self._client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)
             run = found[0] if found else self._client.create_run(experiment, run_name=name)
             self._client.update_run(run.info.run_id, status="RUNNING")
@@ -197,7 +197,7 @@ class Registry:
         for first in range(0, len(distinct), _VERSIONS_PER_CALL):
             names = ", ".join(f"'{run_id}'" for run_id in distinct[first : first + _VERSIONS_PER_CALL])
             runs = self._client.search_runs(
-                [self._experiment_id()], f"attributes.run_id IN ({names})", max_results=_VERSIONS_PER_CALL
+                [self.experiment_id()], f"attributes.run_id IN ({names})", max_results=_VERSIONS_PER_CALL
             )
             found |= {run.info.run_id: dict(run.data.metrics) for run in runs}
         return found
@@ -268,7 +268,8 @@ class Registry:
         check_seals(version, files)
         return files
 
-    def _experiment_id(self) -> str:
+    def experiment_id(self) -> str:
+        """The MLflow experiment of this model's runs; made where there is none."""
         found = self._client.get_experiment_by_name(self.name)
         if found is not None:
             return str(found.experiment_id)

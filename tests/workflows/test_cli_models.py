@@ -63,7 +63,7 @@ def trained(time_config, tmp_path_factory) -> Path:
 
 
 def test_a_comparison_is_a_table_of_errors_and_of_what_differs(trained):
-    text = done("compare", "champion", "challenger", "-c", trained / "weather.yaml")
+    text = done("compare", "champion", "weather@challenger", "-c", trained / "weather.yaml")
     assert text.startswith("A = weather version 1 (champion), B = weather version 2 (challenger)\n")
     percent = r"[+-]\d+\.\d %"
     rows = re.findall(rf"^(t2m \[K\]|q2m \[kg kg-1\]) +\+\d h(?: +[\d.e-]+){{4}} +{percent} +", text, re.MULTILINE)
@@ -90,7 +90,7 @@ def test_mlflow_has_the_comparison_and_curves_over_lead_time(trained):
 
 def test_a_comparison_as_json_has_everything(trained, tmp_path):
     file = tmp_path / "comparison.json"
-    done("compare", "1", "models:/weather/2", "-c", trained / "weather.yaml", "--json", file)
+    done("compare", "weather/1", "models:/weather/2", "-c", trained / "weather.yaml", "--json", file)
     tree = json.loads(file.read_text())
     assert (tree["a"]["model_version"], tree["b"]["model_version"]) == ("1", "2")
     assert tree["primary"]["lower"] > 0
@@ -188,6 +188,8 @@ def test_the_pages_are_served_on_loopback_and_end_with_ctrl_c(trained):
     )  # fmt: skip
     try:
         assert f"at http://127.0.0.1:{port}; Ctrl-C ends it" in process.stdout.readline()
+        assert re.match(rf"charts +http://127.0.0.1:{port}/#/experiments/\d+/runs\?", process.stdout.readline())
+        assert f"http://127.0.0.1:{port}/#/models/weather?" in process.stdout.readline()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
             assert b"MLflow" in page.read()
         servers = of_port(port)
