@@ -257,7 +257,7 @@ def test_forecast_writes_what_was_asked_for(config, tmp_path, suffix):
         ("--model models:/weather@best", "there is no model models:/weather@best"),
         ("--model models:/weather/7", "(versions of weather: weather/1)"),
         ("--model models:/climate@champion", "there is no model models:/climate@champion"),
-        ("--model demo/1", "there is no model models:/weather@demo/1"),
+        ("--model demo/1", "there is no model models:/demo/1"),
         ("--model models:/champion", "must have the form models:/NAME@ALIAS or models:/NAME/VERSION"),
         ("--init-time yesterday", "'yesterday' is no ISO 8601 time; write it like 2017-01-30T00"),
         ("--init-time 2031-01-01", "init_time 2031-01-01T00:00 cannot be started from"),
