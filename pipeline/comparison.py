@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from .bootstrap import block_length, interval, resampled_means
 from .errors import ComparisonError
 from .lead_time import LeadTimes
-from .scorecard import REFERENCES, Reference, Scorecard
+from .scorecard import Reference, Scorecard
 from .skill import CONFIDENCE, DRAWS, finite_means, log_ratio, mean_difference
 
 
@@ -60,7 +60,7 @@ class Comparison:
     """What `compare` found; B is stated against A.
 
     Attributes:
-        table: `rmse_a`, `rmse_b`, `rmse_persistence`, `rmse_climatology` in the variable's units, `change` (see the
+        table: `rmse_a`, `rmse_b`, `rmse_persistence` and so on in the variable's units, `change` (see the
             module) and its ends `lower` and `upper`, all (variable, lead_time); coordinates `units`, `long_name`.
         primary: Mean of `change` over the variables that count and all lead times, with its interval.
         against: The same for (model, baseline), e.g. ``against["b", "persistence"]``.
@@ -81,6 +81,11 @@ class Comparison:
     block: int
     draws: int
     confidence: float
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The baselines that both were scored against."""
+        return tuple(dict.fromkeys(name for _, name in self.against))
 
     @property
     def leads(self) -> LeadTimes:
@@ -152,7 +157,8 @@ def compare(
     _check_same(a, b)
     counted = _counted(a, variables)
     errors = {"a": _errors(a, "model"), "b": _errors(b, "model")}
-    errors |= {name: _errors(a, name) for name in REFERENCES}
+    references = _references(a, b)
+    errors |= {name: _errors(a, name) for name in references}
     chosen = block or block_length(mean_difference(errors["a"][:, counted], errors["b"][:, counted]))
     means = {name: resampled_means(values, chosen, draws, seed) for name, values in errors.items()}
     blocks = a.cases / chosen
@@ -171,7 +177,7 @@ def compare(
     return Comparison(
         table=_table(a, errors, *change("a", "b")),
         primary=primary("a", "b"),
-        against={(model, name): primary(name, model) for model in ("a", "b") for name in REFERENCES},
+        against={(model, name): primary(name, model) for model in ("a", "b") for name in references},
         a=a.attrs,
         b=b.attrs,
         cases=a.cases,
@@ -198,12 +204,17 @@ def _check_same(a: Scorecard, b: Scorecard) -> None:
                 f"{_title(a)} and {_title(b)} must be scored on the same {what}, got {len(first)} and {len(second)} of "
                 f"which {same} are the same; score both with the same configuration on the same snapshot"
             )
-    for name in REFERENCES:
+    for name in _references(a, b):
         if not np.allclose(_errors(a, name), _errors(b, name), rtol=1e-6, atol=0.0, equal_nan=True):
             raise ComparisonError(
                 f"{_title(a)} and {_title(b)} must be scored against the same truth, but the errors of {name} differ; "
                 "score both with the same configuration on the same snapshot"
             )
+
+
+def _references(a: Scorecard, b: Scorecard) -> tuple[Reference, ...]:
+    """The baselines of both; scorecards of older versions have fewer."""
+    return tuple(name for name in a.references if name in b.references)
 
 
 def _counted(scorecard: Scorecard, variables: Sequence[str]) -> NDArray[np.bool_]:

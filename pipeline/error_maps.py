@@ -1,4 +1,4 @@
-"""Where a model is good and where not: its error at each grid point, over all test cases, beside both baselines.
+"""Where a model is good and where not: its error at each grid point, over all test cases, beside the baselines.
 
 What lives here: mean squared errors by point. What does not: errors by case (`evaluation`), drawing them (`report`).
 
@@ -75,7 +75,7 @@ def _squares(batch: Batch, leads: list[int]) -> tuple[NDArray[np.float64], NDArr
     """Squared errors summed over a batch, and of how many cases, scored where `verification` scores."""
     truth = batch.truth[:, leads].astype(np.float64)
     persistence = np.broadcast_to(batch.persistence[:, None], truth.shape)
-    sources = (batch.prediction[:, leads], persistence, batch.climatology[:, leads])
+    sources = (batch.prediction[:, leads], persistence, batch.climatology[:, leads], batch.damped[:, leads])
     usable = np.isfinite(truth) & np.isfinite(persistence) & np.isfinite(sources[2])
     squares = [np.where(usable, field - truth, 0.0) ** 2 for field in sources]
     return np.stack([one.sum(axis=0) for one in squares]), usable.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Evaluation: a registered model on every test case, beside persistence and climatology.
+"""Evaluation: a registered model on every test case, beside persistence, climatology and damped persistence.
 
 What lives here: the test cases and the sources that are compared. What does not: the errors (`verification`),
 the reading of them (`scorecard`).
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from . import archive
 from .climatology import Climatology, fit_climatology
 from .config import Config
+from .damped_persistence import Damping, fit_damping
 from .executor import IN_PROCESS, Executor
 from .fields import long_name, time_text
 from .forecast import lead_times, open_reader, predict, valid_times
@@ -40,6 +41,15 @@ class Batch:
     truth: NDArray[np.float32]
     persistence: NDArray[np.float32]
     climatology: NDArray[np.float32]
+    damped: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Baselines:
+    """What is fitted to the training split to score against."""
+
+    climatology: Climatology
+    damping: Damping
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +61,14 @@ class CaseSet:
         cases: Where the model's history starts in each.
         history: Frames that the model reads.
         steps: Lead times.
-        climatology: The baseline, fitted to the training split.
+        baselines: Those that are fitted to the training split.
     """
 
     reader: FrameReader
     cases: tuple[Window, ...]
     history: int
     steps: int
-    climatology: Climatology
+    baselines: Baselines
 
     @property
     def lead_times(self) -> NDArray[np.timedelta64]:
@@ -75,46 +85,53 @@ class CaseSet:
     def batch(self, model: RegisteredModel, cases: Sequence[Window]) -> Batch:
         """Forecasts of some cases beside what they are scored against; masked points are NaN in the truth."""
         truth = frames_at(self.reader, cases, self.history + self.steps)
-        when = [valid_times(self.reader, case.start + self.history - 1, self.steps) for case in cases]
+        ends = [case.start + self.history - 1 for case in cases]
+        when = [valid_times(self.reader, end, self.steps) for end in ends]
+        normal = self.baselines.climatology
+        persistence, then = truth[:, self.history - 1], np.stack([normal.at(times) for times in when])
+        now = normal.at(self.reader.times[ends])
         return Batch(
             names=tuple(case_name(self.reader, case, self.history) for case in cases),
             prediction=predict(model, self.reader, cases, self.steps),
             truth=truth[:, self.history :],
-            persistence=truth[:, self.history - 1],
-            climatology=np.stack([self.climatology.at(times) for times in when]),
+            persistence=persistence,
+            climatology=then,
+            damped=self.baselines.damping.forecast(persistence, now, then),
         )
 
 
-def open_cases(
-    model: RegisteredModel, config: Config, snapshot_id: str, climatology: Climatology | None = None
-) -> CaseSet:
+def open_cases(model: RegisteredModel, config: Config, snapshot_id: str, baselines: Baselines | None = None) -> CaseSet:
     """The test cases for a model.
 
     Args:
         model: The registered version.
         config: Names the archive, the splits, the lead times and the distance between cases.
         snapshot_id: The version of the Archive.
-        climatology: The baseline, where it is fitted already.
+        baselines: Where they are fitted already.
 
     Raises:
         ConfigError: The test split holds no case.
         ForecastError: The grid differs from the model's.
     """
     history = int(model.metadata["history"])
-    test, normal = _test_and_climatology(model, config, snapshot_id, climatology)
+    test, fitted = _test_and_baselines(model, config, snapshot_id, baselines)
     cases = scoring_cases(test, config, history)
     reader = open_reader(model, config.archive_path, snapshot_id, config.training.cache_bytes, test)
-    return CaseSet(reader, tuple(cases), history, config.forecast_steps, normal)
+    return CaseSet(reader, tuple(cases), history, config.forecast_steps, fitted)
 
 
-def _test_and_climatology(
-    model: RegisteredModel, config: Config, snapshot_id: str, fitted: Climatology | None = None
-) -> tuple[Split, Climatology]:
-    """The test split, and the climatology of the training split unless that is fitted already."""
+def _test_and_baselines(
+    model: RegisteredModel, config: Config, snapshot_id: str, fitted: Baselines | None = None
+) -> tuple[Split, Baselines]:
+    """The test split, and the baselines, of the training split unless they are fitted already."""
     with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
         splits = make_splits(dataset, config.split, config.gap)
         variables = tuple(model.metadata["variables"])
-        return splits.test, fitted or fit_climatology(dataset, variables, splits.train)
+        if fitted is not None:
+            return splits.test, fitted
+        climatology = fit_climatology(dataset, variables, splits.train)
+        damping = fit_damping(dataset, climatology, splits.train, config.forecast_steps)
+        return splits.test, Baselines(climatology, damping)
 
 
 def scoring_cases(split: Split, config: Config, history: int) -> list[Window]:
@@ -148,11 +165,11 @@ def evaluate(
         ConfigError: The test split holds no case.
         ForecastError: The grid differs from the model's, or a forecast is not finite.
     """
-    test, climatology = _test_and_climatology(model, config, snapshot_id)
+    test, baselines = _test_and_baselines(model, config, snapshot_id)
     cases = scoring_cases(test, config, int(model.metadata["history"]))
     size = config.evaluation.batch_size
     batches = [cases[first : first + size] for first in range(0, len(cases), size)]
-    make = functools.partial(_BatchScorer, model, config, snapshot_id, climatology)
+    make = functools.partial(_BatchScorer, model, config, snapshot_id, baselines)
     scorers: list[Scorer] = []
     for scorer in executor.map(make, batches):
         scorers.append(scorer)
@@ -165,14 +182,15 @@ def evaluate(
 class _BatchScorer:
     """Scores batches of cases in the process where it is made, which opens the Archive there."""
 
-    def __init__(self, model: RegisteredModel, config: Config, snapshot_id: str, climatology: Climatology) -> None:
+    def __init__(self, model: RegisteredModel, config: Config, snapshot_id: str, baselines: Baselines) -> None:
         self._model, self._snapshot_id = model, snapshot_id
-        self._tested = open_cases(model, config, snapshot_id, climatology)
+        self._tested = open_cases(model, config, snapshot_id, baselines)
 
     def __call__(self, cases: Sequence[Window]) -> Scorer:
         """A Scorer of these cases alone."""
         scorer, batch = self._scorer(), self._tested.batch(self._model, cases)
-        scorer.add(batch.prediction, batch.truth, batch.persistence, batch.climatology, cases=batch.names)
+        fields = (batch.prediction, batch.truth, batch.persistence, batch.climatology, batch.damped)
+        scorer.add(*fields, cases=batch.names)
         return scorer
 
     def _scorer(self) -> Scorer:
@@ -188,7 +206,7 @@ class _BatchScorer:
                 "model_name": self._model.version.name,
                 "model_version": str(self._model.version.version),
                 "snapshot_id": self._snapshot_id,
-                "climatology": self._tested.climatology.description,
+                "climatology": self._tested.baselines.climatology.description,
             },
         )
 

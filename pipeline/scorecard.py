@@ -1,4 +1,4 @@
-"""The Scorecard: error by variable and lead_time of a model and of the two baselines, and what can be read off it.
+"""The Scorecard: error by variable and lead_time of a model and of the baselines, and what can be read off it.
 
 What lives here: the value, its skill, its names as metrics, its rows as a table, its JSON form. What does not: how
 errors are computed (`verification`), figures (`figures`) and comparing two models.
@@ -27,10 +27,10 @@ from .errors import RegistryError
 from .lead_time import LeadTimes, milestones
 from .skill import SkillInterval, skill_interval
 
-Reference = Literal["persistence", "climatology"]
-SOURCES = ("model", "persistence", "climatology")
+Reference = Literal["persistence", "climatology", "damped_persistence"]
+SOURCES = ("model", "persistence", "climatology", "damped_persistence")
 SCORES = ("rmse", "mae", "bias", "acc")
-REFERENCES: tuple[Reference, Reference] = ("persistence", "climatology")
+REFERENCES: tuple[Reference, ...] = ("persistence", "climatology", "damped_persistence")
 
 _FORMAT = 2
 _WITHOUT = {1: ("acc",)}  # older formats that are still read, and the scores they lack
@@ -63,18 +63,21 @@ class ScoreRow:
     units: str
     lead_time: str
     rmse: float
-    persistence: float
-    climatology: float
-    skill_persistence: Skill
-    skill_climatology: Skill
+    baselines: dict[Reference, float]
+    skills: dict[Reference, Skill]
     mae: float
     bias: float
     acc: float
 
     @property
     def better(self) -> bool:
-        """Whether the model's RMSE is below that of both baselines."""
-        return self.rmse < min(self.persistence, self.climatology)
+        """Whether the model's RMSE is below that of every baseline."""
+        return self.rmse < min(self.baselines.values())
+
+    @property
+    def best(self) -> Reference:
+        """The baseline with the smallest RMSE: the one that is hardest to beat."""
+        return min(self.baselines, key=lambda name: self.baselines[name])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +87,17 @@ class Scorecard:
     Attributes:
         scores: Float64 `rmse`, `mae`, `bias`, `acc` (source, variable, lead_time), the area-weighted `mse` of every
             case (case, source, variable, lead_time), and `excluded` (variable, lead_time), the number of unmasked
-            values left out because the truth or a baseline had none. Coordinates: `source` (model, persistence,
-            climatology), `variable` with `units` and `long_name`, `lead_time` as timedelta64, `case` as text.
-            Attributes name the model, the snapshot_id and the climatology.
+            values left out because the truth or a baseline had none. Coordinates: `source` (`SOURCES`; scorecards of
+            older versions lack damped_persistence), `variable` with `units` and `long_name`, `lead_time` as
+            timedelta64, `case` as text. Attributes name the model, the snapshot_id and the climatology.
     """
 
     scores: xr.Dataset
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The baselines that were scored."""
+        return tuple(name for name in REFERENCES if name in self.scores["source"].values)
 
     @property
     def cases(self) -> int:
@@ -122,19 +130,19 @@ class Scorecard:
         """Skill of the model against each baseline with its interval; worked out once, the same every time."""
         mse = self.scores["mse"].transpose("source", "case", "variable", "lead_time")
         model = mse.sel(source="model").values
-        return {name: skill_interval(model, mse.sel(source=name).values) for name in REFERENCES}
+        return {name: skill_interval(model, mse.sel(source=name).values) for name in self.references}
 
     def metrics(self, prefix: str = "test") -> dict[str, float]:
         """Everything as flat metrics: ``test/rmse/t2m/06h``, ``test/skill_persistence/t2m/mean``, ...
 
-        The baselines' RMSE is ``test/rmse_persistence/...`` and ``test/rmse_climatology/...``; ``mean`` is over lead
-        times. Characters that MLflow refuses in a variable's name (also the ``+`` of a lead time) do not appear.
-        Scores that are not finite are left out.
+        The baselines' RMSE is ``test/rmse_persistence/...``, and so on; ``mean`` is over lead times. Characters that
+        MLflow refuses in a variable's name (also the ``+`` of a lead time) do not appear. Scores that are not finite
+        are left out.
         """
         model = self.scores.sel(source="model", drop=True)
         tables = {name: model[name] for name in SCORES}
-        tables |= {f"rmse_{name}": self.scores["rmse"].sel(source=name, drop=True) for name in REFERENCES}
-        tables |= {f"skill_{name}": self.skill(name) for name in REFERENCES}
+        tables |= {f"rmse_{name}": self.scores["rmse"].sel(source=name, drop=True) for name in self.references}
+        tables |= {f"skill_{name}": self.skill(name) for name in self.references}
         found: dict[str, float] = {}
         for score, table in tables.items():
             values = table.transpose("variable", "lead_time").values
@@ -147,7 +155,7 @@ class Scorecard:
     def by_lead(self) -> dict[str, list[float]]:
         """Scores of each lead time in order, for charts: ``rmse by lead time/t2m``, ``skill vs persistence …``."""
         tables = {"rmse by lead time": self.scores["rmse"].sel(source="model", drop=True)}
-        tables |= {f"skill vs {name} by lead time": self.skill(name) for name in REFERENCES}
+        tables |= {f"skill vs {name} by lead time": self.skill(name) for name in self.references}
         return {
             f"{title}/{re.sub(r'[^A-Za-z0-9_.-]', '_', variable)}": [float(value) for value in row]
             for title, table in tables.items()
@@ -161,16 +169,14 @@ class Scorecard:
 
     def _row(self, number: int, lead: int) -> ScoreRow:
         here = self.scores.isel(variable=number, lead_time=lead)
-        rmse = {source: float(here["rmse"].sel(source=source)) for source in SOURCES}
+        rmse = {source: float(here["rmse"].sel(source=source)) for source in ("model", *self.references)}
         return ScoreRow(
             variable=self.variables[number],
             units=str(here["units"].values),
             lead_time=self.leads.labels[lead],
             rmse=rmse["model"],
-            persistence=rmse["persistence"],
-            climatology=rmse["climatology"],
-            skill_persistence=self._skill("persistence", number, lead),
-            skill_climatology=self._skill("climatology", number, lead),
+            baselines={name: rmse[name] for name in self.references},
+            skills={name: self._skill(name, number, lead) for name in self.references},
             mae=float(here["mae"].sel(source="model")),
             bias=float(here["bias"].sel(source="model")),
             acc=float(here["acc"].sel(source="model")),
@@ -245,7 +251,10 @@ def make_scorecard(
     cases: list[str],
     attrs: Mapping[str, str],
 ) -> Scorecard:
-    """Put arrays and their names together; shapes as in `Scorecard.scores`. Without `acc` it is not a number."""
+    """Put arrays and their names together; shapes as in `Scorecard.scores`. Without `acc` it is not a number.
+
+    The sources are the first of `SOURCES`, as many as there are rows.
+    """
     by_source = ("source", "variable", "lead_time")
     return Scorecard(
         xr.Dataset(
@@ -258,7 +267,7 @@ def make_scorecard(
                 "excluded": (by_source[1:], excluded),
             },
             {
-                "source": list(SOURCES),
+                "source": list(SOURCES[: len(rmse)]),
                 "variable": variables,
                 "units": ("variable", units),
                 "long_name": ("variable", long_names),

@@ -1,10 +1,10 @@
-"""Verification: forecasts against the archive at the same valid times, beside persistence and climatology.
+"""Verification: forecasts against the archive at the same valid times, beside the baselines.
 
 What lives here: the errors of every case and their mean. What does not: making forecasts (`forecast`), fitting the
 climatology (`climatology`), and reading the result (`scorecard`, whose names are importable from here too).
 
     scorer = Scorer(["t2m"], lead_times, grid.area_weights(), mask, units={"t2m": "K"})
-    scorer.add(prediction, truth, last_frame, climatology, cases=["2017-01-26T00"])
+    scorer.add(prediction, truth, last_frame, climatology, damped, cases=["2017-01-26T00"])
     scorer.result().metrics()
 
 With e = forecast - truth at one point and <.> the area-weighted mean over the scored points of one case: MSE = <e^2>,
@@ -13,8 +13,8 @@ and t of forecast and truth from the climatology, the anomaly correlation coeffi
 sqrt(<f^2> <t^2>), not centred, and over cases their mean (Rasp et al. 2024, doi 10.1029/2023MS004019); the climatology
 has none.
 
-Points outside the mask are never scored. At the rest all three sources are scored on the same points: those where the
-truth and both baselines have values; the others are counted as `excluded`.
+Points outside the mask are never scored. At the rest all sources are scored on the same points: those where the
+truth and the baselines have values; the others are counted as `excluded`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Scorer:
         truth: NDArray[np.floating],
         persistence: NDArray[np.floating],
         climatology: NDArray[np.floating],
+        damped: NDArray[np.floating] | None = None,
         cases: Sequence[str] | None = None,
     ) -> None:
         """Score a batch, in physical units.
@@ -88,6 +89,7 @@ class Scorer:
             truth: [B, L, C, H, W]; NaN where there is none.
             persistence: The last frame of the history, [B, C, H, W].
             climatology: [B, L, C, H, W].
+            damped: Damped persistence, [B, L, C, H, W]; in every batch or in none, and then it is not scored.
             cases: Name of each case, e.g. its init_time; none: its number.
 
         Raises:
@@ -102,6 +104,7 @@ class Scorer:
             ("truth", truth, shape),
             ("persistence", persistence, frame),
             ("climatology", climatology, shape),
+            *([] if damped is None else [("damped persistence", damped, shape)]),
         ):
             if array.shape != wanted:
                 raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
@@ -118,6 +121,7 @@ class Scorer:
                 self._scored_points(truth[number]),
                 self._scored_points(persistence[number][None]),
                 self._scored_points(climatology[number]),
+                *([] if damped is None else [self._scored_points(damped[number])]),
             )
         self._cases += names
 
@@ -178,14 +182,16 @@ class Scorer:
         truth: NDArray[np.float64],
         persistence: NDArray[np.float64],
         climatology: NDArray[np.float64],
+        *damped: NDArray[np.float64],
     ) -> None:
         usable = np.isfinite(truth) & np.isfinite(persistence) & np.isfinite(climatology)
         weights = np.where(usable, self._weights, 0.0)
         total = weights.sum(axis=-1)
         norm = np.where(total > 0, total, np.nan)
-        scores = np.empty((4, len(SOURCES), *usable.shape[:2]))
+        sources = (prediction, persistence, climatology, *damped)
+        scores = np.empty((4, len(sources), *usable.shape[:2]))
         true_anomaly = np.where(usable, truth - climatology, 0.0)
-        for number, forecast in enumerate((prediction, persistence, climatology)):
+        for number, forecast in enumerate(sources):
             error = np.where(usable, forecast - truth, 0.0)
             for row, values in enumerate((error**2, np.abs(error), error)):
                 scores[row, number] = (weights * values).sum(axis=-1) / norm

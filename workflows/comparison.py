@@ -94,11 +94,14 @@ def _log(context: Context, found: Comparison, versions: list[ModelVersion], text
 def show(console: Console, found: Comparison, versions: list[ModelVersion], changed: tuple[Difference, ...]) -> None:
     """The comparison in the terminal."""
     console.line(f"A = {title(versions[0])}, B = {title(versions[1])}")
-    header = ("variable", "lead", "RMSE of A", "RMSE of B", "persistence", "climatology", "B against A", "interval")
-    console.table(f"RMSE on {found.cases} test cases", header, list(_rows(found)), right=(2, 3, 4, 5, 6, 7))
+    baselines = [{"persistence": "persist.", "climatology": "climat."}.get(name, "damped") for name in found.references]
+    header = ("variable", "lead", "A", "B", *baselines, "B against A", "interval")
+    console.table(
+        f"RMSE on {found.cases} test cases", header, list(_rows(found)), right=tuple(range(2, 6 + len(baselines)))
+    )
     console.line(f"primary metric, mean over variables and lead times: RMSE of B is {found.in_words(found.primary)}")
     for (model, reference), change in found.against.items():
-        console.line(f"  {model.upper()} against {reference}: {found.in_words(change)}")
+        console.line(f"  {model.upper()} against {reference.replace('_', ' ')}: {found.in_words(change)}")
     if changed:
         rows = [(one.what, one.name, one.a, one.b) for one in changed]
         console.table("What differs", ("", "", "A", "B"), rows)
@@ -112,6 +115,6 @@ def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
         for lead in milestones(found.leads):
             here = found.table.sel(variable=variable).isel(lead_time=lead)
             change, low, high = Interval(*(float(here[name]) for name in ("change", "lower", "upper"))).percent
-            errors = (f"{float(here[f'rmse_{name}']):.4g}" for name in ("a", "b", "persistence", "climatology"))
+            errors = (f"{float(here[f'rmse_{name}']):.4g}" for name in ("a", "b", *found.references))
             name = f"{variable} [{here['units'].item()}]"
             yield name, found.leads.labels[lead], *errors, f"{change:+.1f} %", f"{low:+.1f} … {high:+.1f} %"

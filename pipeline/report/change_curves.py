@@ -14,27 +14,29 @@ from .style import FAINT, INK, dress
 from .unit import Unit
 
 _A, _B = "#8a5a00", "#0b5cad"
-_BASELINES = {"persistence": (0, (5, 2)), "climatology": (0, (1.5, 1.5))}
+_BASELINES = {"persistence": (0, (5, 2)), "climatology": (0, (1.5, 1.5)), "damped_persistence": (0, (6, 2, 1.5, 2))}
 
 
 def rmse_curves(found: Comparison) -> Figure:
-    """RMSE against lead time of A, B and both baselines, a panel for each variable."""
+    """RMSE against lead time of A, B and the baselines, a panel for each variable."""
     table, leads = found.table, found.leads
     figure, axes = variable_panels(table.sizes["variable"])
     for number, ax in enumerate(axes):
         here = table.isel(variable=number)
-        unit = Unit.of([here[f"rmse_{name}"].values for name in ("a", "b", *_BASELINES)], str(here["units"].item()))
+        unit = Unit.of(
+            [here[f"rmse_{name}"].values for name in ("a", "b", *found.references)], str(here["units"].item())
+        )
         for name, colour in (("a", _A), ("b", _B)):
             ax.plot(leads.values, unit.scaled(here[f"rmse_{name}"].values), label=name.upper(), color=colour, lw=2.2)
-        for name, dashes in _BASELINES.items():
+        for name in found.references:
             values = unit.scaled(here[f"rmse_{name}"].values)
-            ax.plot(leads.values, values, label=name, color=FAINT, linewidth=1.3, linestyle=dashes)
+            ax.plot(leads.values, values, label=name.replace("_", " "), color=FAINT, lw=1.3, ls=_BASELINES[name])
         ax.set_ylim(bottom=0)
         ax.set_xlim(0, leads.values[-1])
         dress(ax, str(here["long_name"].item()), f"lead time ({leads.name})", f"RMSE{unit.label}")
         ax.xaxis.set_major_locator(lead_locator(leads))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize=9.5, labelcolor=INK)
+    figure.legend(handles, labels, loc="outside upper left", ncols=5, frameon=False, fontsize=9.5, labelcolor=INK)
     return figure
 
 

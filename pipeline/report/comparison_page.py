@@ -62,15 +62,17 @@ def write_comparison(path: Path, content: ComparisonContent) -> None:
 def render(content: ComparisonContent, pictures: Sequence[Picture]) -> str:
     """The page as text."""
     found = content.found
-    names = {("a", "persistence"): "A against persistence", ("a", "climatology"): "A against climatology"}
-    names |= {("b", "persistence"): "B against persistence", ("b", "climatology"): "B against climatology"}
     return page_template("comparison.html.j2").render(
         style=stylesheet(),
         content=content,
         found=found,
         summary=_summary(found),
         primary=[("B against A", found.in_words(found.primary), _judged(found.primary))]
-        + [(names[key], found.in_words(change), _judged(change)) for key, change in found.against.items()],
+        + [
+            (f"{model.upper()} against {name.replace('_', ' ')}", found.in_words(change), _judged(change))
+            for (model, name), change in found.against.items()
+        ],
+        baselines=[name.replace("_", " ") for name in found.references],
         groups=[_group(found, number) for number in range(found.table.sizes["variable"])],
         curves=[picture for picture in pictures if not picture.name.startswith("maps_")],
         maps=[picture for picture in pictures if picture.name.startswith("maps_")],
@@ -81,7 +83,7 @@ def _figures(content: ComparisonContent) -> Iterator[tuple[str, str, str, Figure
     """Name, heading, alternative text and figure, in the order of the page."""
     names = ", ".join(str(name) for name in content.found.table["long_name"].values)
     yield "change", "Change of RMSE from A to B", f"Change of RMSE with interval: {names}", change_curves(content.found)
-    yield "rmse", "RMSE of both", f"RMSE of A, B and both baselines by lead time: {names}", rmse_curves(content.found)
+    yield "rmse", "RMSE of both", f"RMSE of A, B and the baselines by lead time: {names}", rmse_curves(content.found)
     for name in content.maps_a.data_vars:
         heading = long_name(content.maps_a[name].attrs, name)
         reference = better_baseline(content.maps_a[name])
@@ -92,8 +94,8 @@ def _figures(content: ComparisonContent) -> Iterator[tuple[str, str, str, Figure
 
 def better_baseline(maps: xr.DataArray) -> Reference:
     """The baseline with the smaller error over all points and lead times shown: the one that is harder to beat."""
-    errors = [float(maps.sel(source=name).mean()) for name in REFERENCES]
-    return REFERENCES[0] if errors[0] <= errors[1] else REFERENCES[1]
+    errors = {name: float(maps.sel(source=name).mean()) for name in REFERENCES if name in maps["source"].values}
+    return min(errors, key=lambda name: errors[name])
 
 
 def _summary(found: Comparison) -> str:
@@ -114,7 +116,7 @@ def _judged(change: Interval) -> str:
 def _group(found: Comparison, number: int) -> dict[str, Any]:
     """One variable's part of the table, as text."""
     here = found.table.isel(variable=number)
-    errors = [here[f"rmse_{name}"].values for name in ("a", "b", *REFERENCES)]
+    errors = [here[f"rmse_{name}"].values for name in ("a", "b", *found.references)]
     unit = Unit.of(errors, str(here["units"].item()))
     rows = []
     for lead in milestones(found.leads, 7):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ..lead_time import LeadTimes, milestones
-from ..scorecard import REFERENCES, SOURCES, Scorecard
+from ..scorecard import Scorecard
 from .style import FAINT, INK, dress, dress_bar
 from .unit import Unit
 
@@ -24,19 +24,20 @@ _LINES: dict[str, dict[str, Any]] = {
     "model": {"color": "#0b5cad", "linewidth": 2.4, "zorder": 4},
     "persistence": {"color": "#c4501b", "linewidth": 1.6, "linestyle": (0, (5, 2))},
     "climatology": {"color": "#66727f", "linewidth": 1.6, "linestyle": (0, (1.5, 1.5))},
+    "damped_persistence": {"color": "#7a4fa3", "linewidth": 1.6, "linestyle": (0, (6, 2, 1.5, 2))},
 }
 _SKILL = "RdBu"
 _LOWEST_SKILL = -150.0  # per cent; below, a curve is cut so that the others can be read
 
 
 def error_curves(scorecard: Scorecard) -> Figure:
-    """RMSE against lead time for each variable, with both baselines."""
-    return _curves(scorecard, "rmse", SOURCES)
+    """RMSE against lead time for each variable, with the baselines."""
+    return _curves(scorecard, "rmse", ("model", *scorecard.references))
 
 
 def correlation_curves(scorecard: Scorecard) -> Figure:
-    """Anomaly correlation against lead time for each variable, with persistence; the climatology has none."""
-    return _curves(scorecard, "acc", ("model", "persistence"))
+    """Anomaly correlation against lead time for each variable, with the baselines; the climatology has none."""
+    return _curves(scorecard, "acc", ("model", *(name for name in scorecard.references if name != "climatology")))
 
 
 def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequence[str]) -> Figure:
@@ -49,7 +50,15 @@ def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequen
         for source in sources:
             values = unit.scaled(table.sel(source=source).values)
             marker = "o" if len(leads.values) < 4 else None
-            ax.plot(leads.values, values, label=source, marker=marker, markersize=4, clip_on=False, **_LINES[source])
+            ax.plot(
+                leads.values,
+                values,
+                label=source.replace("_", " "),
+                marker=marker,
+                markersize=4,
+                clip_on=False,
+                **_LINES[source],
+            )
         if score == "acc":
             ax.axhline(0.0, color=FAINT, linewidth=0.8)
             ax.set_ylim(min(0.0, float(np.nanmin(table.values, initial=0.0))), 1.0)
@@ -60,12 +69,12 @@ def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequen
         dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", label)
         ax.xaxis.set_major_locator(lead_locator(leads))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize=9.5, labelcolor=INK)
     return figure
 
 
 def skill_curves(scorecard: Scorecard) -> Figure:
-    """Skill in per cent against lead time with its interval, against both baselines; above zero the model is better."""
+    """Skill in per cent against lead time with its interval, against each baseline; above zero the model is better."""
     leads = scorecard.leads
     figure, axes = variable_panels(len(scorecard.variables))
     marker = "o" if len(leads.values) < 4 else None
@@ -75,7 +84,9 @@ def skill_curves(scorecard: Scorecard) -> Figure:
         for reference, found in scorecard.skill_intervals.items():
             skill, low, high = (100 * ends[number] for ends in (found.skill, found.lower, found.upper))
             line = {**_LINES[reference], "linewidth": 2.0}
-            ax.plot(leads.values, skill, label=f"against {reference}", marker=marker, markersize=4, **line)
+            ax.plot(
+                leads.values, skill, label=f"against {reference.replace('_', ' ')}", marker=marker, markersize=4, **line
+            )
             known = np.isfinite(low) & np.isfinite(high)
             ax.fill_between(leads.values, low, high, where=known, color=line["color"], alpha=0.18, linewidth=0)
             shown += [skill[np.isfinite(skill)], low[known], high[known]]
@@ -85,7 +96,7 @@ def skill_curves(scorecard: Scorecard) -> Figure:
         dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", "skill (%)")
         ax.xaxis.set_major_locator(lead_locator(leads))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=INK)
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK)
     return figure
 
 
@@ -105,14 +116,14 @@ def variable_panels(count: int) -> tuple[Figure, list[Axes]]:
 def skill_chart(scorecard: Scorecard) -> Figure:
     """Skill of the model in per cent by variable and lead time, against each baseline; blue where it is better."""
     leads, count = scorecard.leads, len(scorecard.variables)
-    figure = Figure(figsize=(11.5, 2 * (0.34 * count + 0.75) + 0.35), facecolor="white")
+    figure = Figure(figsize=(11.5, len(scorecard.references) * (0.34 * count + 0.75) + 0.35), facecolor="white")
     figure.set_layout_engine("constrained", h_pad=0.08)
-    axes = figure.subplots(2, 1)
+    axes = figure.subplots(len(scorecard.references), 1)
     norm = Normalize(-100, 100)
-    for ax, reference in zip(axes, REFERENCES, strict=True):
+    for ax, reference in zip(axes, scorecard.references, strict=True):
         percent = 100 * scorecard.skill(reference).values
         ax.imshow(percent, cmap=_SKILL, norm=norm, aspect="auto", interpolation="nearest")
-        dress(ax, f"Skill against {reference}", "", "", grid=False)
+        dress(ax, f"Skill against {reference.replace('_', ' ')}", "", "", grid=False)
         ax.set_yticks(range(count), [str(name) for name in scorecard.scores["long_name"].values], fontsize=9)
         shown = range(len(leads.values)) if len(leads.values) <= 31 else milestones(leads, 10)
         ax.set_xticks(list(shown), [f"{leads.values[lead]:g}" for lead in shown])

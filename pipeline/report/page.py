@@ -101,6 +101,7 @@ def render(content: ReportContent, pictures: Sequence[Picture]) -> str:
         groups=[_group(content.scorecard, number) for number in range(len(content.scorecard.variables))],
         maps=[picture for picture in pictures if picture.name.startswith("maps_")],
         others={picture.name: picture for picture in pictures},
+        baselines=[name.replace("_", " ") for name in content.scorecard.references],
         excluded=int(scores["excluded"].sum()),
         interval=_interval_note(content.scorecard),
         without_maps=[long_name(content.truth[name].attrs, name) for name in content.truth.data_vars][_MOST_MAPS:],
@@ -111,7 +112,7 @@ def render(content: ReportContent, pictures: Sequence[Picture]) -> str:
 def _interval_note(scorecard: Scorecard) -> str:
     """How the intervals were made."""
     blocks = {name: found.block for name, found in scorecard.skill_intervals.items()}
-    lengths = " and ".join(f"{block} ({name})" for name, block in blocks.items())
+    lengths = ", ".join(f"{block} ({name.replace('_', ' ')})" for name, block in blocks.items())
     if 2 * max(blocks.values()) > scorecard.cases:
         return "The cases are too few for intervals of the skill."
     return (
@@ -131,14 +132,14 @@ def _figures(content: ReportContent) -> list[tuple[str, str, str, Figure]]:
         figure = field_maps(truth, forecast, weights=weights)
         found.append((f"maps_{_file_name(str(name))}", heading, alt, figure))
     names = ", ".join(content.scorecard.scores["long_name"].values.tolist())
-    alt = f"RMSE against lead time of model, persistence and climatology: {names}. The numbers are in the score table."
+    alt = f"RMSE against lead time of the model and the baselines: {names}. The numbers are in the score table."
     found.append(("error", "Error against lead time", alt, error_curves(content.scorecard)))
     if np.isfinite(content.scorecard.scores["acc"]).any():
-        alt = f"Anomaly correlation against lead time of model and persistence: {names}"
+        alt = f"Anomaly correlation against lead time of the model and the baselines: {names}"
         found.append(("acc", "Anomaly correlation", alt, correlation_curves(content.scorecard)))
-    alt = f"Skill against lead time, with its interval, against persistence and against climatology: {names}"
+    alt = f"Skill against lead time, with its interval, against each baseline: {names}"
     found.append(("skill_curves", "Skill against lead time", alt, skill_curves(content.scorecard)))
-    alt = "Skill of the model in per cent by variable and lead time, against persistence and against climatology"
+    alt = "Skill of the model in per cent by variable and lead time, against each baseline"
     found.append(("skill", "Skill", alt, skill_chart(content.scorecard)))
     if content.history:
         alt = f"Training and validation error and learning rate over {len(content.history)} epochs"
@@ -161,12 +162,12 @@ def _group(scorecard: Scorecard, number: int) -> dict[str, Any]:
     decimals = _decimals(unit.scaled(rmse.values))
     rows = []
     for row in (row for row in scorecard.table() if row.variable == name):
-        errors = (row.rmse, row.persistence, row.climatology)
+        errors = (row.rmse, *row.baselines.values())
         rows.append(
             {
                 "lead_time": row.lead_time,
                 "errors": [(_number(error, unit, decimals), error == min(errors)) for error in errors],
-                "skills": [_skill(skill) for skill in (row.skill_persistence, row.skill_climatology)],
+                "skills": [_skill(skill) for skill in row.skills.values()],
                 "acc": f"{row.acc:.2f}".replace("-", "−") if math.isfinite(row.acc) else "–",
                 "mae": _number(row.mae, unit, decimals),
                 "bias": _number(row.bias, unit, decimals, sign="+"),

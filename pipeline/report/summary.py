@@ -12,29 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lead_time import LeadTimes
-from ..scorecard import REFERENCES, Scorecard, ScoreRow
+from ..scorecard import Scorecard, ScoreRow
 from .unit import Unit
 
 
 def in_words(scorecard: Scorecard) -> str:
     """One paragraph: for which variables, and up to which lead time, the model is better than the baselines."""
-    rmse = scorecard.scores["rmse"]
-    model = rmse.sel(source="model").values
-    better = {name: model < rmse.sel(source=name).values for name in REFERENCES}
-    both = better["persistence"] & better["climatology"]
     names = [_in_sentence(str(name)) for name in scorecard.scores["long_name"].values]
     count = f"{scorecard.cases} test case{'s' if scorecard.cases != 1 else ''}"
-    sentences = [
-        f"Over {count} the model's RMSE is below that of both baselines {_by_variable(names, both, scorecard)}."
-    ]
-    for name in REFERENCES:
-        lost = [variable for variable, row in zip(names, better[name], strict=True) if not row.any()]
-        if lost and len(lost) < len(names):
-            sentences.append(f"It does not beat {name} for {_join(lost)} at any lead time.")
-        elif lost:
-            sentences.append(f"It does not beat {name} at any lead time.")
+    intervals = scorecard.skill_intervals
+    if any(np.isfinite(found.lower).any() for found in intervals.values()):
+        better = np.logical_and.reduce([found.lower > 0 for found in intervals.values()])
+        start = f"Over {count} the model is clearly better than every baseline"
+    else:
+        better = np.logical_and.reduce([found.skill > 0 for found in intervals.values()])
+        start = f"Over {count}, too few for intervals, the model's RMSE is below that of every baseline"
+    sentences = [f"{start} {_by_variable(names, better, scorecard)}."]
+    for name, found in intervals.items():
+        lost = [variable for variable, row in zip(names, found.lower > 0, strict=True) if not row.any()]
+        if lost:
+            whom = "" if len(lost) == len(names) else f" for {_join(lost)}"
+            sentences.append(f"It is not clearly better than {name.replace('_', ' ')}{whom} at any lead time.")
     rows = [row for row in scorecard.table(leads=2) if row.variable == scorecard.variables[0]]
-    unit = Unit.of([(row.rmse, row.persistence, row.climatology) for row in rows], rows[0].units)
+    unit = Unit.of([(row.rmse, *row.baselines.values()) for row in rows], rows[0].units)
     sentences.append(f"RMSE of {names[0]}{unit.label}: " + "; ".join(_numbers(row, unit) for row in rows) + ".")
     return " ".join(sentences)
 
@@ -69,10 +69,9 @@ def _by_variable(names: list[str], both: NDArray[np.bool_], scorecard: Scorecard
 
 
 def _numbers(row: ScoreRow, unit: Unit) -> str:
-    model, persistence, climatology = unit.scaled((row.rmse, row.persistence, row.climatology))
-    return (
-        f"{model:.3g} against {persistence:.3g} of persistence and {climatology:.3g} of climatology at {row.lead_time}"
-    )
+    model, *errors = unit.scaled((row.rmse, *row.baselines.values()))
+    named = [f"{error:.3g} of {name.replace('_', ' ')}" for name, error in zip(row.baselines, errors, strict=True)]
+    return f"{model:.3g} against {_join(named)} at {row.lead_time}"
 
 
 def _in_sentence(name: str) -> str:

@@ -134,7 +134,7 @@ def test_a_scorecard_says_what_was_scored(scorecard, time_config, snapshot_of):
     }
     assert scorecard.scores["units"].values.tolist() == ["K", "kg kg-1"]
     assert scorecard.scores["long_name"].values.tolist() == ["Air temperature", "Specific humidity"]
-    assert set(scorecard.metrics()) >= {"test/rmse/t2m/01h", "test/skill_climatology/q2m/mean"}
+    assert set(scorecard.metrics()) >= {"test/rmse/t2m/01h", "test/skill_damped_persistence/q2m/mean"}
     assert int(scorecard.scores["excluded"].sum()) == 0
 
 

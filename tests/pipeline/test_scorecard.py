@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import RegistryError
-from pipeline.scorecard import SOURCES, Scorecard, Skill, make_scorecard
+from pipeline.scorecard import Scorecard, Skill, make_scorecard
 
 LEADS = np.arange(1, 25) * np.timedelta64(1, "h")
 
@@ -60,7 +60,7 @@ def test_rows_carry_the_interval_of_their_own_variable_and_lead_time(scored):
     rows = found.table(leads=4)
     interval = found.skill_intervals["climatology"]
     for row, lower, upper in zip(rows, interval.lower.ravel(), interval.upper.ravel(), strict=True):
-        assert (row.skill_climatology.lower, row.skill_climatology.upper) == (lower, upper)
+        assert (row.skills["climatology"].lower, row.skills["climatology"].upper) == (lower, upper)
     np.testing.assert_allclose(interval.skill, found.skill("climatology"))
     again = Scorecard.from_json(found.to_json()).skill_intervals["climatology"]
     np.testing.assert_array_equal(again.lower, interval.lower)
@@ -95,13 +95,23 @@ def test_metric_names_are_ones_that_mlflow_takes():
     assert "a/rmse/z_500/06h" in found.metrics("a")
 
 
+def test_damped_persistence_is_a_baseline_where_it_was_scored():
+    found = card(np.arange(1, 5)[:, None, None] * np.ones((4, 2, 24)), ("t2m", "q"))
+    assert found.references == ("persistence", "climatology", "damped_persistence")
+    metrics = Scorecard.from_json(found.to_json()).metrics()
+    assert metrics["test/rmse_damped_persistence/t2m/06h"] == 4.0
+    assert metrics["test/skill_damped_persistence/t2m/mean"] == pytest.approx(0.75)
+    assert "test/rmse_damped_persistence/t2m/06h" not in plain().metrics()
+
+
 def test_table():
     rows = plain().table()
     assert [(row.variable, row.lead_time) for row in rows[:5]] == [("t2m", f"+{lead} h") for lead in (1, 6, 12, 18, 24)]
     assert len(rows) == 10
     first, last = rows[0], rows[4]
-    assert (first.units, first.rmse, first.persistence, first.climatology) == ("K", 0.5, 1.0, 2.0)
-    assert (first.skill_persistence.value, first.skill_climatology.value) == pytest.approx((0.5, 0.75))
+    assert (first.units, first.rmse, *first.baselines.values()) == ("K", 0.5, 1.0, 2.0)
+    assert first.best == "persistence"
+    assert tuple(skill.value for skill in first.skills.values()) == pytest.approx((0.5, 0.75))
     assert first.acc == 0.5
     assert first.better
     assert not last.better
@@ -138,7 +148,7 @@ def test_a_scorecard_from_before_the_anomaly_correlation_opens_without_it():
 
 def test_json_is_strict_and_readable():
     tree = json.loads(plain().to_json(), parse_constant=pytest.fail)
-    assert tree["source"] == list(SOURCES)
+    assert tree["source"] == ["model", "persistence", "climatology"]
     assert tree["rmse"][0][0][0] == 0.5
 
 

@@ -66,7 +66,7 @@ def test_a_comparison_is_a_table_of_errors_and_of_what_differs(trained):
     text = done("compare", "champion", "weather@challenger", "-c", trained / "weather.yaml")
     assert text.startswith("A = weather version 1 (champion), B = weather version 2 (challenger)\n")
     percent = r"[+-]\d+\.\d %"
-    rows = re.findall(rf"^(t2m \[K\]|q2m \[kg kg-1\]) +\+\d h(?: +[\d.e-]+){{4}} +{percent} +", text, re.MULTILINE)
+    rows = re.findall(rf"^(t2m \[K\]|q2m \[kg kg-1\]) +\+\d h(?: +[\d.e-]+){{5}} +{percent} +", text, re.MULTILINE)
     assert len(rows) == 6
     assert re.search(r"^primary metric.* RMSE of B is [\d.]+ % higher \(95 % interval: .* cases\)$", text, re.MULTILINE)
     assert re.search(r"^  A against persistence: ", text, re.MULTILINE)
