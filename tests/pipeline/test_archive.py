@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from pipeline import archive
+from pipeline.archive import writing
 from pipeline.config import ArchiveConfig
 from pipeline.errors import ArchiveError
 
@@ -24,8 +25,10 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np, xarray as xr
 from pipeline import archive
+from pipeline.archive import writing
 from pipeline.config import ArchiveConfig
-archive._SLAB_BYTES = 1
+from pipeline.errors import ArchiveError
+writing.SLAB_BYTES = 1
 path = Path(sys.argv[1])
 layout = ArchiveConfig(chunk_time=5, shard_time=20, chunk_space=16, shard_space=32)
 def die(*ignored):
@@ -82,7 +85,7 @@ def path(tmp_path):
 
 
 def test_appends_over_tiles_and_shards_equal_the_source(path, monkeypatch):
-    monkeypatch.setattr(archive, "_SLAB_BYTES", 1)  # one shard of time per slab: several slabs per commit
+    monkeypatch.setattr(writing, "SLAB_BYTES", 1)  # one shard of time per slab: several slabs per commit
     events = []
     for first, last in [(0, 30), (30, 45), (45, 100)]:
         write(path, first, last, progress=events.append)
@@ -330,7 +333,7 @@ FULL = """
     big = xr.concat([fields(20, 100)] * 1, dim="time")
     try:
         archive.write(path, big, layout, message="", metadata={})
-    except archive.ArchiveError as error:
+    except ArchiveError as error:
         print(error)
     assert archive.head(path) == before
     assert archive.open_dataset(path)["t"].values.shape[0] == 20

@@ -1,0 +1,136 @@
+"""The Icechunk repository under an Archive: where it is, whether it is one, and its errors as one sentence.
+
+What lives here: making, opening and sweeping the repository. What does not: what is in it (`history`, `reading`,
+`writing`).
+
+    with translated(path, "read"):
+        open_repository(path).lookup_branch(BRANCH)
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import icechunk
+
+from ..errors import ArchiveError
+
+BRANCH = "main"
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[icechunk.Repository]:
+    """The repository to write to; what a failed or killed write left behind is swept up, `main` is never touched."""
+    marker = Path(path).absolute().with_name(Path(path).name + ".unfinished")
+    created = not is_repository(path)
+    repository = create_repository(path) if created else open_repository(path)
+    if marker.exists():
+        sweep(repository)
+    marker.touch()
+    try:
+        yield repository
+    except BaseException:
+        if created:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            sweep(repository)
+        marker.unlink(missing_ok=True)
+        raise
+    marker.unlink()
+
+
+def sweep(repository: icechunk.Repository) -> None:
+    """Delete objects that no commit refers to; only ever called by the holder of the lock."""
+    with suppress(icechunk.IcechunkError):  # a disk in trouble must not hide the error that brought us here
+        repository.garbage_collect(datetime.datetime.now(datetime.UTC))
+
+
+def create_repository(path: Path) -> icechunk.Repository:
+    """An empty repository at `path`, made beside it and renamed so that it is never there half."""
+    target = Path(path).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ArchiveError(f"{path} is there already and is not an archive; choose another name or move it away")
+    made = target.with_name(f".{target.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
+    icechunk.Repository.create(_storage(made))
+    os.rename(made, target)
+    return open_repository(path)
+
+
+def _storage(path: Path) -> icechunk.Storage:
+    # it warns that a local filesystem has no safe concurrent commits, which is what the file lock is for
+    icechunk.set_logs_filter("error")
+    return icechunk.local_filesystem_storage(str(Path(path).absolute()))
+
+
+def open_repository(path: Path) -> icechunk.Repository:
+    """The repository of the Archive at `path`."""
+    return icechunk.Repository.open(_storage(path))
+
+
+def is_repository(path: Path) -> bool:
+    """Whether `path` holds a repository, with commits or without."""
+    # asking Icechunk about a folder that is not there would make it
+    return Path(path).is_dir() and any(Path(path).iterdir()) and bool(icechunk.Repository.exists(_storage(path)))
+
+
+def is_empty(repository: icechunk.Repository) -> bool:
+    """Whether nothing was ever committed."""
+    return next(iter(repository.ancestry(branch=BRANCH))).parent_id is None
+
+
+def exists(path: Path) -> bool:
+    """Whether `path` holds an Archive with at least one commit."""
+    if not is_repository(path):
+        return False
+    with translated(path, "read"):
+        return next(iter(open_repository(path).ancestry(branch=BRANCH))).parent_id is not None
+
+
+def require_archive(path: Path) -> None:
+    """Raise an `ArchiveError` that says what is at `path` unless it is an Archive."""
+    if exists(path):
+        return
+    if Path(path).exists() and not is_repository(path) and (Path(path).is_file() or any(Path(path).iterdir())):
+        raise ArchiveError(f"{path} is not an archive; check the name, or run 'minconv ingest' under another one")
+    raise ArchiveError(f"there is no archive at {path}; run 'minconv ingest' first")
+
+
+def readonly_store(path: Path, snapshot_id: str | None) -> icechunk.IcechunkStore:
+    """The Zarr store of a version, by default the newest; raises `ArchiveError` where there is none."""
+    require_archive(path)
+    with translated(path, "read"):
+        repository = open_repository(path)
+        if snapshot_id is None:
+            return repository.readonly_session(BRANCH).store
+    try:
+        return repository.readonly_session(snapshot_id=snapshot_id).store
+    except icechunk.IcechunkError as error:
+        raise ArchiveError(
+            f"archive {path} has no version {snapshot_id!r}; 'minconv archive log' lists those it has"
+        ) from error
+
+
+@contextmanager
+def translated(path: Path, verb: str) -> Iterator[None]:
+    """Turn storage errors into one sentence."""
+    try:
+        yield
+    except (icechunk.IcechunkError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            cause = os.strerror(error.errno)
+        else:
+            lines = str(error).strip().splitlines() or ["unknown cause"]
+            cause = lines[-1].strip(" `|->x")
+        if os.strerror(errno.ENOSPC) in cause:
+            cause, step = "no space left on the disk", "free some space, then run the command again"
+        else:
+            step = "check the disk and its permissions, then run the command again"
+        kept = "; it is as it was before" if verb == "written" else ""
+        raise ArchiveError(f"archive {path} could not be {verb} ({cause}){kept}; {step}") from error

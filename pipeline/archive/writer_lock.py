@@ -1,0 +1,48 @@
+"""The right to write to an Archive: a file lock beside its folder, held by one process at a time.
+
+What lives here: taking and giving back that lock. What does not: what is done under it (`writing`).
+
+    with lock(path):
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from ..errors import ArchiveError
+
+LOCK_SECONDS = 600.0
+
+
+@contextmanager
+def lock(path: Path, timeout: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the only right to write to the Archive at `path`; a thread that holds it may take it again.
+
+    Args:
+        path: Folder of the Archive; need not exist yet.
+        timeout: Seconds to wait for another writer.
+
+    Raises:
+        ArchiveError: Another writer did not finish in time, or the folder beside the Archive cannot be written.
+    """
+    lock_path = Path(path).absolute().with_name(Path(path).name + ".lock")
+    guard = filelock.FileLock(lock_path, is_singleton=True)
+    try:
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        guard.acquire(timeout=timeout)
+    except filelock.Timeout as error:
+        raise ArchiveError(
+            f"archive {path} is locked: another process was still writing to it after {timeout:g} s; "
+            "wait for it to end, then run the command again"
+        ) from error
+    except OSError as error:
+        raise ArchiveError(f"archive {path} cannot be locked ({error.strerror}); check its folder's rights") from error
+    try:
+        yield
+    finally:
+        guard.release()

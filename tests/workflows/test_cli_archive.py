@@ -1,0 +1,56 @@
+"""`minconv archive verify|export|gc` and what they print."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline import archive
+from workflows.cli import app
+
+
+@pytest.fixture
+def configuration(time_config: Any, tmp_path: Path) -> Path:
+    """A configuration whose archive may be harmed."""
+    tree = time_config.model_dump(mode="json") | {"root": str(tmp_path / "runs")}
+    file = tmp_path / "weather.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    shutil.copytree(time_config.archive_path, tmp_path / "runs" / "weather" / "archive")
+    return file
+
+
+def invoke(command: str, configuration: Path, *words: object) -> Any:
+    arguments = ["archive", command, "-c", str(configuration), *map(str, words)]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_a_sound_archive_and_a_damaged_one(configuration: Path) -> None:
+    assert "chunks hold the bytes that were committed" in invoke("verify", configuration).stdout
+    chunks = configuration.parent / "runs" / "weather" / "archive" / "chunks"
+    max(chunks.iterdir(), key=lambda file: file.stat().st_size).unlink()
+    result = invoke("verify", configuration, "--quiet")
+    assert result.exit_code == 1
+    assert "2020-03-01T00:00 to 2020-03-10T23:00, block 0, 0: its file is missing or cannot be read" in result.stdout
+    assert "chunks are damaged; put back its files from a backup" in result.stderr
+
+
+def test_export(configuration: Path, tmp_path: Path) -> None:
+    result = invoke("export", configuration, "-o", tmp_path / "copy.nc")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "copy.nc").stat().st_size > 0
+
+
+def test_collection_says_what_it_would_do_and_does_it_on_request(configuration: Path) -> None:
+    path = configuration.parent / "runs" / "weather" / "archive"
+    head = archive.head(path)
+    for words, said in [((), "would be dropped; --apply does it"), (("--apply",), "were dropped")]:
+        result = invoke("gc", configuration, *words)
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.startswith("0 versions older than 30 days and 0 chunks")
+        assert said in result.stdout
+    assert archive.head(path) == head
