@@ -1,9 +1,9 @@
 """Sources: raw gridded files, opened lazily and brought to the contract that `pipeline.fields` states.
 
-What lives here: finding files and telling whether they are whole (`files`, `netcdf3`), units (`units`), levels
-(`levels`), names, dimension order, axes, region and dtype (`harmonise`), and coarser grids (`coarsening`). What does
-not: judging values (`quality`) and choosing what is committed (`ingest`). A new kind of input is a new file here that
-returns the same lazy dataset.
+What lives here: finding files and telling whether they are whole (`files`, `netcdf3`), opening them (`opening`), tables
+of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names, dimension order, axes, region and dtype
+(`harmonise`), and coarser grids (`coarsening`). What does not: judging values (`quality`) and choosing what is
+committed (`ingest`). A new kind of input is a new file here that returns the same lazy dataset.
 
     for path in find(Path("data"), ["*.nc"]):
         dataset = harmonise(open_lazily(path), {"t2m": VariableConfig(units="K", source_name="Tair")})
@@ -12,8 +12,10 @@ returns the same lazy dataset.
 from __future__ import annotations
 
 from .coarsening import coarsened
-from .files import check_container, digest, find, open_lazily
+from .files import check_container, digest, find, settled
 from .harmonise import harmonise, harmonise_static, present_variables
+from .opening import open_lazily
+from .tables import open_table
 
 __all__ = [
     "check_container",
@@ -23,5 +25,7 @@ __all__ = [
     "harmonise",
     "harmonise_static",
     "open_lazily",
+    "open_table",
     "present_variables",
+    "settled",
 ]

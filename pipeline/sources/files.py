@@ -1,25 +1,25 @@
-"""Input files: finding them, telling whether they are whole, and opening them lazily.
+"""Input files: finding them, and telling whether they are whole.
 
 paths = find(Path("data"), ["*.nc"])
 check_container(paths[0])
-dataset = open_lazily(paths[0])         # Dask arrays, a few MB per block
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
-import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import xarray as xr
+import numpy as np
 
 from ..errors import SourceError
+from ..file_pattern import FilePattern
 from .netcdf3 import expected_size
 
-_BLOCK_BYTES = 16 * 2**20
 _MAGIC = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05")
+TABLES = (".csv", ".parquet")  # without a form of their own that could be checked
+_ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")  # of version 3, of version 2, of version 2 consolidated
 
 
 def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -32,13 +32,36 @@ def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
         raise SourceError(
             "Q-NO-FOLDER", f"input folder {folder} does not exist; set source.path to the folder of the files"
         )
-    found = {path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith(".")}
+    found = {path for pattern in patterns for path in _matching(folder, FilePattern.parse(pattern))}
     if not found:
         raise SourceError(
             "Q-NO-FILES",
             f"no file in {folder} matches {', '.join(patterns)}; correct source.path or source.files",
         )
     return sorted(found)
+
+
+def settled(folder: Path, patterns: Sequence[str], end: np.datetime64, reopen: datetime.timedelta) -> frozenset[Path]:
+    """Files that by the times in their names hold nothing after `end`, less those within `reopen` before it.
+
+    Args:
+        folder: As in `find`.
+        patterns: As in `find`; only those with a ``{time:...}`` settle anything (see `pipeline.file_pattern`).
+        end: The last time that is there already.
+        reopen: How far back files are looked at again all the same.
+    """
+    last = end.astype("datetime64[s]").item() - reopen
+    found: set[Path] = set()
+    for pattern in map(FilePattern.parse, patterns):
+        names = {path: path.relative_to(folder).as_posix() for path in _matching(folder, pattern)}
+        found |= {path for path, until in pattern.ends(names).items() if until <= last}
+    return frozenset(found)
+
+
+def _matching(folder: Path, pattern: FilePattern) -> list[Path]:
+    """What fits a pattern; a name with a time that is no date does not."""
+    paths = [path for path in folder.glob(pattern.glob) if not path.name.startswith(".")]
+    return [path for path in paths if not pattern.form or pattern.start(path.relative_to(folder).as_posix())]
 
 
 def digest(path: Path) -> str:
@@ -55,20 +78,24 @@ def digest(path: Path) -> str:
 
 
 def check_container(path: Path) -> None:
-    """Check that a file is there, is NetCDF, and is as long as it should be; a Zarr folder needs its metadata.
+    """Check that a file is there, is NetCDF, and is as long as it should be; a folder is a Zarr group or Icechunk.
 
     Raises:
         SourceError: ``Q-EMPTY``, ``Q-NOT-NETCDF`` or ``Q-TRUNCATED``.
     """
     if path.is_dir():
-        if not any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata")):
+        if not is_icechunk(path) and not any((path / name).is_file() for name in _ZARR_METADATA):
             raise SourceError(
-                "Q-NOT-ZARR", "the folder has no Zarr metadata; name NetCDF files or Zarr groups in source.files"
+                "Q-NOT-ZARR",
+                "the folder is neither a Zarr group nor an Icechunk repository; name NetCDF files, Zarr groups or "
+                "repositories in source.files",
             )
         return
     size = path.stat().st_size
     if size == 0:
         raise SourceError("Q-EMPTY", "the file is empty; fetch it again")
+    if path.suffix in TABLES:
+        return
     with path.open("rb") as file:
         start = file.read(8)
     if not start.startswith(_MAGIC):
@@ -84,47 +111,6 @@ def check_container(path: Path) -> None:
         raise SourceError("Q-TRUNCATED", f"the header promises {expected} bytes, the file has {size}; fetch it again")
 
 
-def open_lazily(path: Path) -> xr.Dataset:
-    """Open a NetCDF file or Zarr folder with Dask blocks of about 16 MiB that follow the file's own chunks.
-
-    Raises:
-        SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-TIME`` where its times cannot be read.
-    """
-    try:
-        with warnings.catch_warnings():
-            # a file may state several fill values; all of them become NaN, which is what we want
-            warnings.simplefilter("ignore", xr.SerializationWarning)
-            if path.is_dir():
-                dataset: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=False)
-            else:
-                dataset = xr.open_dataset(path, engine="netcdf4", chunks=None, decode_timedelta=False)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise SourceError("Q-TRUNCATED", f"it cannot be opened ({_cause(error)}); fetch it again") from error
-    except ValueError as error:
-        raise SourceError("Q-TIME", f"its coordinates cannot be decoded ({_cause(error)}); correct the file") from error
-    stat = path.stat()
-    blocks = dataset.chunk(_block_sizes(dataset), token=f"{path.absolute()}-{stat.st_mtime_ns}-{stat.st_size}")
-    # the copy in blocks does not inherit the right to close the file
-    blocks.set_close(dataset.close)
-    return blocks
-
-
-def _cause(error: Exception) -> str:
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _block_sizes(dataset: xr.Dataset) -> dict[str, int]:
-    """Points per block: whole fields, cut along sample and time at multiples of the file's chunks."""
-    if not dataset.data_vars:
-        return {}
-    field = max(dataset.data_vars.values(), key=lambda data: data.size)
-    stored: dict[str, int] = {str(dim): size for dim, size in field.encoding.get("preferred_chunks", {}).items()}
-    blocks = {str(dim): size for dim, size in dataset.sizes.items()}
-    for axis, dim in enumerate(map(str, field.dims[:-2])):
-        step = stored.get(dim, 1)
-        rows = _BLOCK_BYTES // max(1, math.prod(field.shape[axis + 1 :]) * 4) // step * step
-        blocks[dim] = min(max(rows, step), field.sizes[dim])
-        if rows:
-            break
-    return blocks
+def is_icechunk(path: Path) -> bool:
+    """Whether a folder looks like an Icechunk repository: its branches and its versions are there."""
+    return (path / "refs").is_dir() and (path / "snapshots").is_dir()

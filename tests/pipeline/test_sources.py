@@ -140,7 +140,7 @@ def test_zarr_equals_netcdf(tmp_path, version):
 
 
 def test_blocks_are_small_and_follow_the_chunks_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.sources.files._BLOCK_BYTES", 7 * 8 * 4 * 8)
+    monkeypatch.setattr("pipeline.sources.opening._BLOCK_BYTES", 7 * 8 * 4 * 8)
     path = saved(weather(frames=40), tmp_path / "a.nc", encoding={"t2m": {"chunksizes": (3, 7, 8), "zlib": True}})
     with open_lazily(path) as dataset:
         assert dataset["t2m"].chunks == ((6,) * 6 + (4,), (7,), (8,))

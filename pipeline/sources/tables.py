@@ -1,0 +1,159 @@
+"""Tables of sensor readings, as CSV or Parquet, as a dataset on a grid.
+
+What lives here: reading a table, leaving out its faulty rows, and cutting it into frames. What does not: the methods
+of gridding (`gridding`). A table is read as a whole.
+
+    dataset = open_table(Path("20200101.csv"), sensors, {"t2m": VariableConfig(units="K", source_name="temp")})
+    dataset["temp"], dataset["temp_count"], dataset["temp_age"]         # each (time, lat, lon)
+
+A frame at time T holds the readings of [T, T + step): its own day's file makes all frames of a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..config import VariableConfig
+from ..config_sensors import SensorConfig
+from ..errors import SourceError
+from .gridding import Floats, gridded
+from .units import conversion
+
+_HOUR = np.timedelta64(3_600_000_000_000, "ns")
+_KEYS: tuple[Literal["station", "time", "lat", "lon"], ...] = ("station", "time", "lat", "lon")
+_Times = np.ndarray[Any, np.dtype[np.datetime64]]
+_Field = tuple[tuple[str, ...], Floats, dict[str, str]]
+
+
+def open_table(path: Path, sensors: SensorConfig, variables: Mapping[str, VariableConfig]) -> xr.Dataset:
+    """The columns that `variables` name, each gridded, with a count and an age beside it.
+
+    ``X_count`` is how many stations have a value in the cell of a point. ``X_age`` is the time in hours from the
+    reading of the nearest station to the end of the frame. Units are those of the archive.
+
+    Raises:
+        SourceError: ``Q-TRUNCATED``: it cannot be read; ``Q-MISSING-VARIABLE``: it lacks a column; ``Q-UNITS``;
+            ``Q-TIME``: no frame has enough stations; ``Q-RANGE``: too many readings are faulty.
+    """
+    table = _read(path, sensors)
+    found = {variable.source_name or name: variable for name, variable in variables.items()}
+    columns = {column: variable for column, variable in found.items() if column in table}
+    readings = {column: _sound(table, column, variable, sensors) for column, variable in columns.items()}
+    if not readings:
+        return xr.Dataset()
+    step = np.timedelta64(round(sensors.step_hours * 3600), "s").astype("timedelta64[ns]")
+    frames = _frames(list(readings.values()), step, sensors.min_stations)
+    fields: dict[str, _Field] = {}
+    for column, rows in readings.items():
+        fields |= _fields(column, rows, frames, step, sensors, columns[column].units)
+    lat, lon = _axis(sensors.lat), _axis(sensors.lon)
+    return xr.Dataset(fields, coords={"time": frames, "lat": lat, "lon": lon}).chunk()
+
+
+def _read(path: Path, sensors: SensorConfig) -> pd.DataFrame:
+    """The table with canonical names of the four columns that say where and when."""
+    names = {sensors.columns.get(key, key): key for key in _KEYS}
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError("Q-TRUNCATED", f"the table cannot be read ({reason}); fetch it again") from error
+    if missing := [name for name in names if name not in table]:
+        raise SourceError(
+            "Q-MISSING-VARIABLE",
+            f"expected a column {missing[0]!r}, the table has {', '.join(map(str, table.columns))}; "
+            "correct sensors.columns",
+        )
+    times = pd.to_datetime(table[sensors.columns.get("time", "time")], utc=True, errors="coerce", format="ISO8601")
+    named = table.rename(columns=names).assign(time=times.dt.tz_localize(None).astype("datetime64[ns]"))
+    return named.assign(**{key: pd.to_numeric(named[key], errors="coerce") for key in ("lat", "lon")})
+
+
+def _sound(table: pd.DataFrame, column: str, variable: VariableConfig, sensors: SensorConfig) -> pd.DataFrame:
+    """Station, time, place and value of the readings that can be used, by station and time.
+
+    Left out: without a time, place or finite value; outside the valid range; and all readings of one station at one
+    time that contradict each other. What is there twice counts once.
+    """
+    slope, offset = conversion(sensors.units.get(column, variable.units), variable.units)
+    value = pd.to_numeric(table[column], errors="coerce").astype("float64") * slope + offset
+    rows = table[list(_KEYS)].assign(value=value).drop_duplicates()
+    low, high = variable.valid_range or (-np.inf, np.inf)
+    usable = (
+        np.isfinite(rows["value"])
+        & rows["value"].between(low, high)
+        & rows["lat"].between(-90.0, 90.0)
+        & rows["lon"].between(-180.0, 360.0)
+        & rows["time"].notna()
+        & rows["station"].notna()
+    )
+    sound = rows[usable].drop_duplicates(["station", "time"], keep=False)
+    if len(sound) < len(rows) * (1.0 - sensors.max_faulty_share) or sound.empty:
+        raise SourceError(
+            "Q-RANGE",
+            f"{len(rows) - len(sound)} of {len(rows)} readings of {column!r} are missing, outside the valid range or "
+            f"contradict each other, more than sensors.max_faulty_share; are the units {variable.units!r}?",
+        )
+    result: pd.DataFrame = sound.assign(station=sound["station"].astype(str)).sort_values(["station", "time"])
+    return result
+
+
+def _frames(readings: list[pd.DataFrame], step: np.timedelta64, least: int) -> _Times:
+    """Times of the frames, from the first to the last that has enough stations in each column.
+
+    A clock that is days off so neither makes frames of its own nor stretches the row of them.
+    """
+    common: set[int] | None = None
+    for rows in readings:
+        number = rows["time"].to_numpy().astype("int64") // step.astype("int64")
+        stations = rows["station"].groupby(number).nunique()
+        full = set(stations.index[stations >= least].tolist())
+        common = full if common is None else common & full
+    if not common:
+        raise SourceError(
+            "Q-TIME", f"no frame has readings of {least} stations; correct sensors.min_stations or step_hours"
+        )
+    frames: _Times = (np.arange(min(common), max(common) + 1) * step.astype("int64")).astype("datetime64[ns]")
+    return frames
+
+
+def _fields(
+    column: str, rows: pd.DataFrame, frames: _Times, step: np.timedelta64, sensors: SensorConfig, units: str
+) -> dict[str, _Field]:
+    """Value, count and age on the grid, NaN in frames where no station has a value."""
+    number = rows["time"].to_numpy().astype("int64") // step.astype("int64")
+    taken = rows.assign(frame=(number * step.astype("int64")).astype("datetime64[ns]"))
+    grouped = taken.groupby(["frame", "station"]).agg({"value": "mean", "time": "last", "lat": "last", "lon": "last"})
+    # a frame before the first may hold what is kept
+    every = np.union1d(frames, taken["frame"].to_numpy())
+    last = {key: grouped[key].unstack().reindex(every).ffill().reindex(frames).to_numpy() for key in grouped.columns}
+    lat, lon = _axis(sensors.lat), _axis(sensors.lon)
+    shape = (len(frames), len(lat), len(lon))
+    value, count, age = np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.nan)
+    hours = (frames[:, None] + step - last["time"]) / _HOUR
+    with_value = hours <= sensors.step_hours + sensors.keep_hours
+    for index, there in enumerate(with_value):
+        if not there.any():
+            continue
+        places = last["lat"][index, there], last["lon"][index, there]
+        value[index], count[index] = gridded(
+            *places, last["value"][index, there], lat, lon, sensors.method, sensors.neighbours, sensors.power
+        )
+        age[index], _ = gridded(*places, hours[index, there], lat, lon, "nearest", 1, 1.0)
+    dims = ("time", "lat", "lon")
+    return {
+        column: (dims, value, {"units": units}),
+        f"{column}_count": (dims, count, {"units": "1", "long_name": f"stations with a value of {column} in the cell"}),
+        f"{column}_age": (dims, age, {"units": "h", "long_name": f"age of the nearest reading of {column}"}),
+    }
+
+
+def _axis(spec: tuple[float, float, float]) -> Floats:
+    first, last, spacing = spec
+    return first + spacing * np.arange(int((last - first) / spacing + 1e-6) + 1)
