@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from .config_file import read_tree
 from .config_message import sentence
 from .config_operations import ComputeConfig, NightlyConfig, PromotionConfig
+from .config_quality import QualityConfig
 from .config_sections import (
     ArchiveConfig,
     Count,
@@ -41,6 +42,7 @@ from .config_sections import (
     VariableConfig,
     WindowConfig,
 )
+from .config_sensors import SensorConfig
 from .errors import ConfigError
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "ModelConfig",
     "NightlyConfig",
     "PromotionConfig",
+    "QualityConfig",
     "RegionConfig",
     "Role",
     "Section",
@@ -79,6 +82,7 @@ class Config(Section):
     seed: Annotated[Count, Field(lt=2**63)] = 0
     generate: GenerateConfig | None = None
     source: SourceConfig = SourceConfig()
+    sensors: SensorConfig | None = Field(None, description="how tables of sensor readings become fields")
     variables: dict[str, VariableConfig] = Field({"vorticity": VariableConfig(units="s-1")}, min_length=1)
     boundary: Literal["periodic", "cylinder", "closed"] = Field(
         "periodic", description="of the grid: both axes wrap, only x wraps (a globe), or none"
@@ -92,6 +96,7 @@ class Config(Section):
     forecast: ForecastConfig = ForecastConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
+    quality: QualityConfig = QualityConfig()
     compute: ComputeConfig = ComputeConfig()
     nightly: NightlyConfig = NightlyConfig()
 
@@ -145,6 +150,10 @@ class Config(Section):
             raise ValueError(
                 f"promotion.variables must be among those that are predicted ({', '.join(self.predicted)}), "
                 f"got {unknown[0]!r}"
+            )
+        if unknown := [name for name in self.quality.max_jump if name not in self.varying]:
+            raise ValueError(
+                f"quality.max_jump must name variables that vary ({', '.join(self.varying)}), got {unknown[0]!r}"
             )
         if self.model.damping and not self.model.tendency:
             raise ValueError("model.damping needs model.tendency=true, got false")
@@ -206,6 +215,16 @@ class Config(Section):
     def archive_path(self) -> Path:
         """The Archive."""
         return self.work_dir / "archive"
+
+    @property
+    def quarantine_path(self) -> Path:
+        """Folder of the entries of rejected files."""
+        return self.work_dir / "quarantine"
+
+    @property
+    def ingests_path(self) -> Path:
+        """Folder of the reports of ingests."""
+        return self.work_dir / "ingests"
 
     @property
     def source_path(self) -> Path:

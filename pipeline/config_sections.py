@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from .file_pattern import FilePattern
+
 
 def _no_flag(value: Any) -> Any:
     """Python counts true as 1; in a configuration it is a mistake."""
@@ -87,8 +89,14 @@ class SourceConfig(Section):
 
     path: Path | None = Field(None, description="folder of input files; empty: what `generate` made")
     files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        ("*.nc",), description="patterns of file names (NetCDF, or *.zarr) inside the folder"
+        ("*.nc",),
+        description="patterns of names inside the folder: NetCDF files, Zarr groups, Icechunk repositories; "
+        "with a time in them, as {time:%Y%m%d}.nc, only files that can hold newer frames are opened",
     )
+    reopen_hours: Annotated[Number, Field(ge=0.0)] = Field(
+        0.0, description="open files again whose time lies so many hours before the archive's end, and compare them"
+    )
+    group: str | None = Field(None, description="group inside each file that holds the variables, as a/b")
     max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="above this share of rejected files nothing of the batch is committed"
     )
@@ -104,6 +112,7 @@ class SourceConfig(Section):
                     f"must be names or patterns inside the folder like '*.nc', got {pattern!r}; "
                     "put the folder into source.path"
                 )
+            FilePattern.parse(pattern)
         return files
 
 
@@ -162,6 +171,7 @@ class ArchiveConfig(Section):
     chunk_space: Positive = 128
     shard_time: Positive = Field(240, description="a multiple of chunk_time")
     shard_space: Positive = Field(512, description="a multiple of chunk_space")
+    keep_days: Count = Field(30, description="versions younger than this stay in every 'minconv archive gc'")
 
     @model_validator(mode="after")
     def _shards_hold_whole_chunks(self) -> ArchiveConfig:

@@ -23,7 +23,7 @@ from .quality import Rejection
 from .reference import Reference, mask_coordinate
 from .static_fields import StaticFile
 
-_CONFIG_SECTIONS = ("source", "variables", "boundary", "archive")
+_CONFIG_SECTIONS = ("source", "variables", "boundary", "archive", "quality")
 
 
 def finished(

@@ -32,6 +32,10 @@ class SourceError(PipelineError):
         return type(self), (self.rule, self.message)
 
 
+class QuarantineError(PipelineError):
+    """The quarantine has no such entry, or what was asked for cannot be done with it."""
+
+
 class ArchiveError(PipelineError):
     """The archive is missing, damaged, locked, or does not hold what was asked for."""
 

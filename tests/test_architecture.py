@@ -42,10 +42,13 @@ ROOMS = {
     "triton": ("minconv/scan/triton.py",),
     "ray": ("pipeline/cluster/*.py", "pipeline/training.py", "pipeline/training/*.py"),
     "mlflow": ("pipeline/registry/*.py", "pipeline/pyfunc_model.py"),
-    "scipy": ("pipeline/bootstrap.py",),
+    "scipy": (
+        "pipeline/bootstrap.py",
+        "pipeline/sources/gridding.py",
+    ),
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
-    "icechunk": ("pipeline/archive.py",),
-    "zarr": ("pipeline/archive.py",),
+    "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
+    "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "dask": (),  # through xarray only
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
     "jinja2": ("pipeline/report.py", "pipeline/report/*.py"),
@@ -224,7 +227,7 @@ def test_broken_rule_is_found(path: str, source: str, reason: str) -> None:
             "from importlib import import_module\ndef f(): import_module('.triton', __name__)",
         ),
         ("minconv/model.py", "from minconv.config import ForecasterConfig\nfrom .cells import cell"),
-        ("pipeline/archive.py", "import icechunk\nimport zarr"),
+        ("pipeline/archive/repository.py", "import icechunk\nimport zarr"),
         ("pipeline/training/worker.py", "from ..config import Config\ndef f():\n    import ray.train"),
         ("pipeline/registry/runs.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mlflow"),
         ("pipeline/pyfunc_model.py", "import mlflow"),

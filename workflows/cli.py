@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_cluster, cli_health, cli_lineage, cli_models, cli_nightly
+from . import cli_archive, cli_cluster, cli_health, cli_lineage, cli_models, cli_nightly, cli_quarantine
 from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -21,13 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-archive_app = typer.Typer(help="Look into an archive.", no_args_is_help=True)
-app.add_typer(archive_app, name="archive")
+app.add_typer(cli_archive.app)
 app.add_typer(cli_models.app)
 app.add_typer(cli_health.app)
 app.add_typer(cli_lineage.app)
 app.add_typer(cli_cluster.app)
 app.add_typer(cli_nightly.app)
+app.add_typer(cli_quarantine.app)
 
 
 @app.command(epilog="Example: minconv run -c demo")
@@ -61,31 +63,21 @@ def generate(
 
 @app.command(epilog="Example: minconv ingest -c wfde5_gb --data data/wfde5_gb_2017-01")
 def ingest(
-    config: ConfigName, settings: Settings = None, data: Data = None, address: Address = None, quiet: Quiet = False
+    config: ConfigName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+    settings: Settings = None,
+    data: Data = None,
+    address: Address = None,
+    quiet: Quiet = False,
 ) -> None:
     """Check the input files, commit what is new to the archive; say what was committed, what was rejected, and why."""
-    with invocation(quiet) as console:
+    with invocation(quiet or as_json) as console:
         from . import commands
 
-        commands.ingest(make_context(console, config, settings, data, address))
-
-
-@archive_app.command("info", epilog="Example: minconv archive info -c demo")
-def archive_info(config: ConfigName, settings: Settings = None) -> None:
-    """What the archive holds: dimensions, variables, chunks, times, size."""
-    with invocation(quiet=True) as console:
-        from . import commands
-
-        commands.archive_info(make_context(console, config, settings))
-
-
-@archive_app.command("log", epilog="Example: minconv archive log -c demo")
-def archive_log(config: ConfigName, settings: Settings = None) -> None:
-    """The archive's versions, newest first."""
-    with invocation(quiet=True) as console:
-        from . import commands
-
-        commands.archive_log(make_context(console, config, settings))
+        context = make_context(console, config, settings, data, address)
+        if not (commands.rehearse_ingest(context, as_json) if dry_run else commands.ingest(context, as_json)):
+            raise typer.Exit(1)
 
 
 @app.command(epilog="Example: minconv train -c demo --set training.epochs=5")
@@ -136,6 +128,7 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminated)
+    sys.unraisablehook = _unraisable
     app()
     sys.exit(0)
 
@@ -143,3 +136,11 @@ def main() -> NoReturn:
 def _terminated(number: int, frame: FrameType | None) -> None:
     """SIGTERM and a closed terminal end a command as Ctrl-C does: clean-up runs, no process stays."""
     raise KeyboardInterrupt
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    """An interruption that fell into a finalizer, where Python drops it, comes again a moment later."""
+    if issubclass(found.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(found)

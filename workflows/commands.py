@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Literal, cast
 
-from pipeline import archive
 from pipeline.config import GenerateConfig
 from pipeline.errors import ConfigError
+from pipeline.ingest import IngestResult, rehearse, report_of
 from pipeline.scorecard import Scorecard, Skill
 from pipeline.skill import CONFIDENCE
 
 from . import stages
-from .console import Console, bytes_text
+from .console import Console
 from .context import Context
 from .models import resolve
 
@@ -36,44 +37,39 @@ def generate(
     console.line(f"{outcome.summary}{', made before' if outcome.skipped else ''}: {outcome.place}")
 
 
-def ingest(context: Context) -> None:
-    """Archive new files."""
+def ingest(context: Context, as_json: bool) -> bool:
+    """Archive new files; what cannot be done at all is an error."""
+    began = time.perf_counter()
     result, outcome = stages.ingest_files(context)
-    console = context.console
+    if as_json:
+        context.console.line(report_of(result, time.perf_counter() - began).to_json())
+        return True
+    show_ingest(context.console, result, outcome)
+    if result.rejected:
+        context.console.line("what to do about rejected files: minconv quarantine list")
+    return True
+
+
+def rehearse_ingest(context: Context, as_json: bool) -> bool:
+    """Say what an ingest would do, and write nothing; whether it would commit, or have nothing to do."""
+    began = time.perf_counter()
+    with context.console.stage("ingest") as progress, rehearse(context.config, progress) as found:
+        report = report_of(found, time.perf_counter() - began, found.refused)
+    context.console.line(report.to_json() if as_json else report.to_text().rstrip())
+    return not found.refused
+
+
+def show_ingest(console: Console, result: IngestResult, outcome: stages.Outcome) -> None:
+    """What an ingest did, file by file."""
     console.line(f"snapshot_id {result.snapshot_id}: {outcome.summary}")
     console.line(f"coverage    {result.coverage}")
     for label, paths in (("committed", result.committed), ("skipped", result.skipped), ("ignored", result.ignored)):
         for path in paths:
             console.line(f"{label:<11} {path}")
-    for label, held in (("waiting", result.waiting), ("rejected", result.rejected)):
+    told = {"fixed": result.fixed, "warning": result.warned, "waiting": result.waiting, "rejected": result.rejected}
+    for label, held in told.items():
         for one in held:
             console.line(f"{label:<11} {one.path}: {one.message}")
-
-
-def archive_info(context: Context) -> None:
-    """What an archive holds."""
-    info = archive.info(context.config.archive_path)
-    dims = ", ".join(f"{name} {size}" for name, size in info.dims.items())
-    rows = [
-        ("archive", str(info.path)),
-        ("snapshot_id", f"{info.snapshot_id} (of {info.commits} commits)"),
-        ("dimensions", dims),
-        ("variables", ", ".join(f"{name} [{units}]" for name, units in info.variables.items())),
-        ("times", f"{info.first_time} to {info.last_time}"),
-        ("chunks", " x ".join(map(str, info.chunks)) + ", in shards of " + " x ".join(map(str, info.shards))),
-        ("on disk", bytes_text(info.size_bytes)),
-    ]
-    for name, value in rows:
-        context.console.line(f"{name:<12} {value}")
-
-
-def archive_log(context: Context) -> None:
-    """The versions of an archive."""
-    rows = [
-        (commit.snapshot_id, f"{commit.written_at:%Y-%m-%d %H:%M:%S}", commit.message)
-        for commit in archive.log(context.config.archive_path)
-    ]
-    context.console.table("", ("snapshot_id", "written (UTC)", "message"), rows)
 
 
 def train(context: Context) -> None:
@@ -101,26 +97,27 @@ def forecast(
 
 
 def show_scores(console: Console, scorecard: Scorecard) -> None:
-    """RMSE of the model and both baselines, and its skill with 95 % intervals, at a few lead times."""
-    header = ("variable", "lead", "model", "persistence", "climatology", "skill vs pers.", "skill vs clim.", "ACC")
+    """RMSE of the model and the baselines, and its skill against the best of them, at a few lead times."""
+    short = {"persistence": "persist.", "climatology": "climat.", "damped_persistence": "damped"}
+    baselines = [short[name] for name in scorecard.references]
+    header = ("variable", "lead", "model", *baselines, "skill", "interval", "against", "ACC")
     rows = [
         (
             f"{row.variable} [{row.units}]",
             row.lead_time,
             f"{row.rmse:.4g}",
-            f"{row.persistence:.4g}",
-            f"{row.climatology:.4g}",
-            _skill_text(row.skill_persistence),
-            _skill_text(row.skill_climatology),
+            *(f"{error:.4g}" for error in row.baselines.values()),
+            f"{row.skills[row.best].value:+.2f}",
+            _ends_text(row.skills[row.best]),
+            short[row.best],
             f"{row.acc:.2f}",
         )
         for row in scorecard.table()
     ]
-    title = f"RMSE on {scorecard.cases} test cases; skill with its {100 * CONFIDENCE:g} % interval"
-    console.table(title, header, rows, right=(2, 3, 4, 5, 6, 7))
+    title = f"RMSE on {scorecard.cases} test cases; skill against the best baseline, {100 * CONFIDENCE:g} % interval"
+    console.table(title, header, rows, right=tuple(range(2, 4 + len(baselines))))
 
 
-def _skill_text(skill: Skill) -> str:
-    """``+0.25 (+0.18 to +0.31)``; without the interval where there are too few cases."""
-    ends = f" ({skill.lower:+.2f} to {skill.upper:+.2f})" if math.isfinite(skill.lower) else ""
-    return f"{skill.value:+.2f}{ends}"
+def _ends_text(skill: Skill) -> str:
+    """``+0.18 to +0.31``; empty where there are too few cases."""
+    return f"{skill.lower:+.2f} to {skill.upper:+.2f}" if math.isfinite(skill.lower) else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +57,11 @@ def generate_files(console: Console, request: GenerateConfig, out: Path) -> Outc
     return Outcome(f"{request.samples} samples in {len(written)} file(s)", skipped, str(out))
 
 
-def ingest_files(context: Context) -> tuple[IngestResult, Outcome]:
-    """Check and archive new files."""
+def ingest_files(context: Context, only: Collection[Path] | None = None) -> tuple[IngestResult, Outcome]:
+    """Check and archive new files; of those in the folder `only` some, where that is given."""
     on_ray = context.config.compute.dask == "ray"
     with context.executor(on_ray) as executor, context.console.stage("ingest") as progress:
-        result = ingest(context.config, progress, executor.dask)
+        result = ingest(context.config, progress, executor.dask, only)
     if result.committed:
         summary = f"{len(result.committed)} file(s), {result.appended} new along {result.dim}"
     else:

@@ -110,7 +110,7 @@ def test_the_commit_says_what_made_it(folder):
     assert [(file["name"], len(file["sha256"]), file["complete"]) for file in noted["files"]] == [("a.nc", 64, True)]
     assert noted["rejected"][0].startswith("Q-NOT-NETCDF: b.nc: ")
     assert noted["config"]["variables"]["t"]["units"] == "K"
-    assert noted["config_hash"] == config.hash(["source", "variables", "boundary", "archive"])
+    assert noted["config_hash"] == config.hash(["source", "variables", "boundary", "archive", "quality"])
 
 
 def test_the_same_file_twice_is_a_no_op(folder):
@@ -407,9 +407,10 @@ import os, signal, sys, time
 import numpy as np
 from pathlib import Path
 from pipeline import archive
+from pipeline.archive import writing
 from pipeline.config import read_config
 from pipeline.ingest import ingest
-slab_of_the_product, archive._SLAB_BYTES = archive._SLAB_BYTES, 1
+slab_of_the_product, writing.SLAB_BYTES = writing.SLAB_BYTES, 1
 config = read_config(Path({str(config)!r}))
 {textwrap.dedent(script)}
 """
@@ -525,7 +526,7 @@ def test_memory_stays_below_the_size_of_the_input(folder):
             coords={"time": times, "lat": np.linspace(0, 50, 512), "lon": np.linspace(0, 50, 512)},
         ).to_netcdf(folder / name, engine="netcdf4")
         return frames.nbytes
-    archive._SLAB_BYTES = slab_of_the_product
+    writing.SLAB_BYTES = slab_of_the_product
     if sys.argv[1:] == ["make"]:
         print(make("a.nc", 0, 40), make("b.nc", 40, 640), make("c.nc", 640, 680))
     else:

@@ -14,9 +14,9 @@ from pipeline.quality import (
     check_finite,
     check_grid,
     check_mask,
-    check_range,
     take_survey,
 )
+from pipeline.suspicion import check_range
 
 TIMES = np.datetime64("2020-01-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
 

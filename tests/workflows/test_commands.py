@@ -117,8 +117,8 @@ def another(home, tmp_path) -> Path:
 
 def test_run_prints_scores_times_and_places(home):
     text = (home / "first").read_text()
-    skill = r" +[+-]\d\.\d\d \([+-]\d\.\d\d to [+-]\d\.\d\d\)"
-    assert re.search(rf"^t2m \[K\] +\+1 h( +[\d.]+){{3}}({skill}){{2}} +-?[01]\.\d\d$", text, re.MULTILINE)
+    skill = r"[+-]\d\.\d\d +[+-]\d\.\d\d to [+-]\d\.\d\d +(persistence|climatology|damped)"
+    assert re.search(rf"^t2m \[K\] +\+1 h( +[\d.]+){{4}} +{skill} +-?[01]\.\d\d$", text, re.MULTILINE)
     table = text[text.index("stage ") :]
     for stage in ("ingest", "train", "evaluate", "forecast", "report"):
         assert re.search(rf"^{stage} +\d+\.\d s   \S", table, re.MULTILINE), stage

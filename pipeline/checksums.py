@@ -1,0 +1,50 @@
+"""The sha256 that a provider states for its files, in a file `SHA256SUMS` beside them (as `sha256sum` writes it).
+
+stated_digests(Path("data"))        # {Path("data/t2m.nc"): "3f2a..."}; empty where there is no such file
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .errors import SourceError
+
+FILE = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+
+
+def stated_digests(folder: Path) -> dict[Path, str]:
+    """What is stated, by path; names count from the folder.
+
+    Raises:
+        SourceError: ``Q-CHECKSUM``: a line is none of `sha256sum`.
+    """
+    place = folder / FILE
+    if not place.is_file():
+        return {}
+    stated = {}
+    for number, line in enumerate(place.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        found = _LINE.fullmatch(line)
+        if found is None and line.strip():
+            raise SourceError(
+                "Q-CHECKSUM",
+                f"line {number} of {place} is not '<sha256>  <name>'; write it with sha256sum, or remove it",
+            )
+        if found is not None:
+            stated[folder / found[2]] = found[1].lower()
+    return stated
+
+
+def check_digest(path: Path, sha256: str, stated: dict[Path, str]) -> None:
+    """The bytes of a file are those that its provider states, where it does.
+
+    Raises:
+        SourceError: ``Q-CHECKSUM``.
+    """
+    expected = stated.get(path, sha256)
+    if sha256 != expected:
+        raise SourceError(
+            "Q-CHECKSUM",
+            f"its sha256 is {sha256[:16]}..., {FILE} says {expected[:16]}...; fetch it again, or correct {FILE}",
+        )

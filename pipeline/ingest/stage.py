@@ -1,0 +1,185 @@
+"""The order of an ingest, from files to one commit.
+
+The whole of it happens under the Archive's lock, so that two ingests of the same files make one commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from .. import archive
+from ..assembly import Assembly, Candidate
+from ..config import Config
+from ..contents import coverage, notes
+from ..errors import SourceError
+from ..executor import DaskScheduler
+from ..holdings import holdings
+from ..progress import Progress, silent
+from ..quarantine import Entry, Rejected, entries, record, settle
+from ..sources import find
+from .agreement import assemble, completed, enforce
+from .batch import Batch, examine, require_variables
+from .outcome import IngestResult, Rehearsal
+from .report import keep, report_of, size_of
+
+
+def ingest(
+    config: Config,
+    progress: Progress = silent,
+    scheduler: DaskScheduler = "threads",
+    only: Collection[Path] | None = None,
+) -> IngestResult:
+    """Check the files of `config.source_path`, and commit what is new and good to `config.archive_path` as one commit.
+
+    Args:
+        config: Read are the sections source, variables, boundary and archive.
+        progress: Called for each file checked (unit "files"), then while writing (unit "MB").
+        scheduler: What Dask reads the files with; what is committed does not depend on it.
+        only: Absolute paths: of the files in the folder, look at these alone, and let any share of them be rejected;
+            None: all.
+
+    Raises:
+        SourceError: No folder, no file, a variable that no file holds, more rejected files than the configuration
+            allows, or nothing good for an Archive that holds nothing yet. The Archive is unchanged.
+        ConfigError: The Archive was made with other variables, units or boundary.
+        ArchiveError: It is locked, or the disk is full. The Archive is unchanged.
+    """
+    began = time.perf_counter()
+    paths = [path for path in find(config.source_path, config.source.files) if only is None or path.absolute() in only]
+    with archive.lock(config.archive_path), ExitStack() as opened:
+        state = holdings(config)
+        known = {entry.sha256: entry for entry in entries(config.quarantine_path)}
+        accepted = {sha256: entry.accepted_rules for sha256, entry in known.items()}
+        batch = examine(config, paths, state, accepted, progress, opened, scheduler)
+        require_variables(config, batch, state)
+        assembly, reference = assemble(config, batch, state)
+        _quarantine(config, batch, assembly)
+        try:
+            enforce(config, batch, state, assembly, config.source.max_rejected_share if only is None else 1.0)
+        except SourceError as error:
+            found = _result(config, batch, Assembly(None, rejected=assembly.rejected, waiting=assembly.waiting))
+            keep(config.ingests_path, report_of(found, time.perf_counter() - began, str(error)))
+            raise
+        if assembly.fields is not None and reference is not None:
+            fields = completed(config, batch, state, assembly.fields, reference)
+            _quarantine(config, batch, assembly)  # static fields that do not fit are known only now
+            metadata = notes(config, assembly, reference, state, batch.static, batch.rejected)
+            metadata["warned"] = [str(one) for one in batch.warned]
+            metadata["fixed"] = [str(one) for one in batch.fixed]
+            metadata["accepted"] = _overruled(assembly, known)
+            archive.write(
+                config.archive_path,
+                fields,
+                config.archive,
+                message=f"ingest {len(assembly.used)} file(s): {coverage(fields)}",
+                metadata=metadata,
+                progress=progress,
+                scheduler=scheduler,
+            )
+        there = holdings(config).digests | {batch.digests[path] for path in assembly.skipped}
+        settle(config.quarantine_path, there, batch.digests)
+        result = _result(config, batch, assembly)
+        if result.committed or result.rejected or result.waiting:
+            keep(config.ingests_path, report_of(result, time.perf_counter() - began))
+        return result
+
+
+@contextmanager
+def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]:
+    """Do all that `ingest` does but the commit; the files stay open while the body runs. Nothing is written.
+
+    Too many rejected files are no error here: they are what is looked for.
+
+    Raises:
+        SourceError: No folder, no file, or a variable that no file holds.
+        ConfigError: The Archive was made with other variables, units or boundary.
+    """
+    paths = find(config.source_path, config.source.files)
+    with ExitStack() as opened:
+        state = holdings(config)
+        accepted = {entry.sha256: entry.accepted_rules for entry in entries(config.quarantine_path)}
+        batch = examine(config, paths, state, accepted, progress, opened)
+        require_variables(config, batch, state)
+        checked = list(batch.good)
+        assembly, reference = assemble(config, batch, state)
+        try:
+            enforce(config, batch, state, assembly, config.source.max_rejected_share)
+            refused = ""
+        except SourceError as error:
+            refused = str(error)
+        fields = assembly.fields
+        if fields is not None and reference is not None:
+            fields = completed(config, batch, state, fields, reference)
+        yield Rehearsal(
+            archived=state.archived,
+            fields=fields,
+            good=tuple(one.path for one in batch.good),
+            skipped=(*batch.skipped, *assembly.skipped),
+            rejected=(*batch.rejected, *assembly.rejected),
+            waiting=assembly.waiting,
+            ignored=tuple(batch.ignored),
+            ranges=_ranges(checked),
+            warned=tuple(batch.warned),
+            fixed=tuple(batch.fixed),
+            refused=refused,
+        )
+
+
+def _overruled(assembly: Assembly, known: Mapping[str, Entry]) -> list[dict[str, Any]]:
+    """Which files went in against a rule, by whose word and why; JSON-able."""
+    return [
+        {"name": one.path.name, "sha256": one.digest, **asdict(step)}
+        for one in assembly.used
+        if one.digest in known
+        for step in known[one.digest].accepted
+    ]
+
+
+def _quarantine(config: Config, batch: Batch, assembly: Assembly) -> None:
+    """Enter the rejected files; one that cannot even be read has no sha256 to know it by."""
+    record(
+        config.quarantine_path,
+        [
+            Rejected(batch.digests[one.path], one.path, size_of(one.path), one.rule, one.message)
+            for one in (*batch.rejected, *assembly.rejected)
+            if one.path in batch.digests
+        ],
+        config.hash(),
+    )
+
+
+def _ranges(candidates: Iterable[Candidate]) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for one in candidates:
+        for name, survey in one.surveys.items():
+            low, high = found.get(name, (survey.lowest, survey.highest))
+            found[name] = (min(low, survey.lowest), max(high, survey.highest))
+    return found
+
+
+def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
+    there = archive.exists(config.archive_path)
+    archived = archive.open_dataset(config.archive_path) if there else xr.Dataset()
+    dim = "sample" if "sample" in archived.dims else "time"
+    alone = [one for one in batch.static if one.alone and assembly.fields is not None]
+    committed = (*(one.path for one in assembly.used), *(one.path for one in alone))
+    return IngestResult(
+        snapshot_id=archive.head(config.archive_path) if there else "",
+        committed=committed,
+        skipped=(*batch.skipped, *assembly.skipped),
+        rejected=(*batch.rejected, *assembly.rejected),
+        waiting=assembly.waiting,
+        ignored=tuple(batch.ignored),
+        appended=0 if assembly.fields is None else int(assembly.fields.sizes[dim]),
+        dim=dim,
+        coverage=coverage(archived) if there else "nothing",
+        warned=tuple(batch.warned),
+        fixed=tuple(one for one in batch.fixed if one.path in committed),
+    )

@@ -1,0 +1,47 @@
+"""Plausible values of quantities by their CF standard name, for variables without a `valid_range` of their own.
+
+Wide on purpose: they are to find wrong units, wrong signs and fill values, not odd weather. Bounds of temperature, wind
+and pressure lie beyond the records of the World Meteorological Organization's archive of extremes.
+
+    plausible_range("air_temperature", "degC")      # (-173.15, 86.85)
+"""
+
+from __future__ import annotations
+
+from .errors import SourceError
+from .sources.units import conversion
+
+# standard name -> lowest, highest, units
+BOUNDS: dict[str, tuple[float, float, str]] = {
+    "air_temperature": (100.0, 360.0, "K"),
+    "dew_point_temperature": (100.0, 340.0, "K"),
+    "surface_temperature": (100.0, 380.0, "K"),
+    "sea_surface_temperature": (265.0, 320.0, "K"),
+    "sea_surface_salinity": (0.0, 60.0, "g kg-1"),
+    "air_pressure_at_mean_sea_level": (80_000.0, 115_000.0, "Pa"),
+    "surface_air_pressure": (30_000.0, 115_000.0, "Pa"),
+    "specific_humidity": (-0.001, 0.1, "kg kg-1"),
+    "relative_humidity": (-0.05, 2.0, "1"),
+    "wind_speed": (0.0, 200.0, "m s-1"),
+    "eastward_wind": (-200.0, 200.0, "m s-1"),
+    "northward_wind": (-200.0, 200.0, "m s-1"),
+    "precipitation_flux": (-0.001, 1.0, "kg m-2 s-1"),
+    "rainfall_flux": (-0.001, 1.0, "kg m-2 s-1"),
+    "surface_downwelling_shortwave_flux_in_air": (-10.0, 1_700.0, "W m-2"),
+    "surface_downwelling_longwave_flux_in_air": (0.0, 900.0, "W m-2"),
+    "cloud_area_fraction": (-0.01, 1.01, "1"),
+    "geopotential_height": (-2_000.0, 100_000.0, "m"),
+}
+
+
+def plausible_range(standard_name: str, units: str) -> tuple[float, float] | None:
+    """The bounds in `units`; None where the name is not in the table, or the units measure something else."""
+    if standard_name not in BOUNDS:
+        return None
+    low, high, own = BOUNDS[standard_name]
+    try:
+        slope, offset = conversion(own, units)
+    except SourceError:
+        return None
+    first, second = sorted((low * slope + offset, high * slope + offset))
+    return first, second
