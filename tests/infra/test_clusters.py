@@ -49,6 +49,10 @@ RAY_FIELDS: dict[str, dict[str, type]] = {
         "suspend": FLAG,
     },
 }
+REQUIRED = {
+    "HeadGroupSpec": {"rayStartParams", "template"},
+    "WorkerGroupSpec": {"groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"},
+}
 
 
 def manifests() -> list[dict[str, Any]]:
@@ -79,6 +83,7 @@ def test_manifest_follows_kubernetes_schema(tree: dict[str, Any]) -> None:
 
 
 def check_fields(part: str, tree: dict[str, Any]) -> None:
+    assert REQUIRED.get(part, set()) <= set(tree), f"{part} lacks {REQUIRED[part] - set(tree)}"
     for name, value in tree.items():
         assert name in RAY_FIELDS[part], f"{part} has no field {name}"
         assert type(value) is RAY_FIELDS[part][name], f"{part}.{name} is {value!r}"
@@ -131,6 +136,7 @@ def test_rayjob_has_known_fields_and_sound_pods() -> None:
         (("spec", "entryPoint"), "minconv"),
         (("spec", "backoffLimit"), "2"),
         (("spec", "submissionMode"), "Sometimes"),
+        (("spec", "rayClusterSpec", "headGroupSpec"), {"rayStartParams": {}}),
         (("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "containerz"), []),
         (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 1),
         (("spec", "submitterPodTemplate", "spec", "securityContext"), {"runAsNonRoot": False}),
