@@ -65,7 +65,7 @@ def survey_block(values: npt.NDArray[np.floating[Any]]) -> BlockSurvey:
         lowest[part], highest[part] = low.min(axis=1), high.max(axis=1)
         with np.errstate(invalid="ignore"):  # inf and -inf in one frame; another check tells of them
             sums[part] = strip.sum(axis=1, dtype=np.float64)
-        bits = strip.view(np.uint32 if strip.itemsize == 4 else np.uint64)
+        bits: npt.NDArray[Any] = strip.view(f"u{strip.itemsize}")
         prints[part] = (bits * _weights(points)).sum(axis=1, dtype=np.uint64)
     return BlockSurvey(
         always.reshape(grid),
@@ -83,7 +83,7 @@ def joined(blocks: npt.NDArray[np.object_]) -> BlockSurvey:
     def series(name: str) -> Any:
         return np.block(np.frompyfunc(lambda one: getattr(one, name), 1, 1)(blocks).tolist())
 
-    each: list[BlockSurvey] = list(blocks.flat)
+    each: list[BlockSurvey] = blocks.ravel().tolist()
     return BlockSurvey(
         functools.reduce(np.logical_and, (one.always for one in each)),
         functools.reduce(np.logical_or, (one.ever for one in each)),
