@@ -13,7 +13,7 @@ A check raises `SourceError`; `ingest` turns it into the `Rejection` of that fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .block_survey import BlockSurvey, joined, survey_block
 from .cadence import Cadence
 from .errors import SourceError
 from .executor import DaskScheduler
@@ -29,6 +30,8 @@ from .rules import Action
 
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Points = np.ndarray[Any, np.dtype[np.bool_]]
+# what the libraries raise where a block of a file cannot be read
+_UNREADABLE = (OSError, RuntimeError, ValueError, IndexError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -107,59 +110,102 @@ def take_survey(fields: xr.Dataset, scheduler: DaskScheduler = "threads") -> dic
     Raises:
         SourceError: ``Q-TRUNCATED``: some block cannot be read.
     """
-    return {str(name): _survey(field, scheduler) for name, field in fields.data_vars.items()}
+    return _survey(fields, _blockwise(fields).compute, scheduler)
 
 
-def _survey(field: xr.DataArray, scheduler: DaskScheduler) -> VariableSurvey:
-    missing, frames, space = field.isnull(), field.dims[:-2], field.dims[-2:]
-    # two sums per frame: the plain one, and one in which every point counts differently, as a fingerprint
-    shape = tuple(field.sizes[dim] for dim in space)
-    weights = np.stack([np.ones(shape), np.random.default_rng(0).uniform(0.5, 1.5, shape)])
-    wanted = {
-        "always": missing.all(frames),
-        "ever": missing.any(frames),
-        "lowest": field.fillna(np.inf).min(space, skipna=False),
-        "highest": field.fillna(-np.inf).max(space, skipna=False),
-        "sums": xr.dot(field.fillna(0.0), xr.DataArray(weights, dims=("kind", *space)), dim=space),
-    }
+def take_survey_and_keep(
+    fields: xr.Dataset, scheduler: DaskScheduler = "threads"
+) -> tuple[dict[str, VariableSurvey], xr.Dataset]:
+    """The same, and the fields with the values that were read, so that nothing is read again.
+
+    Args:
+        fields: As in `take_survey`; their values must fit in memory.
+        scheduler: What Dask computes with.
+
+    Raises:
+        SourceError: ``Q-TRUNCATED``: some block cannot be read.
+    """
+    kept: dict[str, xr.DataArray] = {}
+
+    def compute(scheduler: DaskScheduler) -> xr.Dataset:
+        # one graph of both, in which a block is surveyed while others are read
+        both = fields.drop_vars(fields.coords).merge(_blockwise(fields)).persist(scheduler=scheduler)
+        kept.update({str(name): both[name] for name in fields.data_vars})
+        return both
+
+    surveys = _survey(fields, compute, scheduler)
+    return surveys, fields.assign({name: (data.dims, data.data, data.attrs) for name, data in kept.items()})
+
+
+def _blockwise(fields: xr.Dataset) -> xr.Dataset:
+    """The surveys of the blocks of each field, lazily where that is: one object for each block."""
+    surveys = {}
+    for name, field in fields.data_vars.items():
+        whole = field.chunk(dict.fromkeys(field.dims[-2:], -1)) if field.chunks else field.chunk()
+        blocks = whole.data
+        surveys[f"survey of {name}"] = (
+            tuple(f"blocks of {name} along {dim}" for dim in field.dims[:-2]),
+            blocks.map_blocks(
+                _survey_as_array,
+                chunks=tuple((1,) * count for count in blocks.numblocks[:-2]),
+                drop_axis=[blocks.ndim - 2, blocks.ndim - 1],
+                dtype=object,
+                meta=np.empty((0,) * (blocks.ndim - 2), object),
+            ),
+        )
+    return xr.Dataset(surveys)
+
+
+def _survey_as_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    result = np.empty((1,) * (values.ndim - 2), object)
+    result.flat[0] = survey_block(values)
+    return result
+
+
+def _survey(
+    fields: xr.Dataset, compute: Callable[..., xr.Dataset], scheduler: DaskScheduler
+) -> dict[str, VariableSurvey]:
     try:
-        found = xr.Dataset(wanted).compute(scheduler=scheduler)
-    except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
-        raise SourceError(
-            "Q-TRUNCATED", f"variable {field.name!r} {_unreadable(field, error)}; fetch it again"
-        ) from error
-    always, ever = found["always"].values, found["ever"].values
-    low, high = found["lowest"].values, found["highest"].values
-    lowest, highest = float(low.min()), float(high.max())
-    sums = found["sums"].transpose("kind", *frames).values
+        found = compute(scheduler=scheduler)
+    except _UNREADABLE as error:
+        raise _unreadable(fields, error) from error
+    return {str(name): _judged(joined(found[f"survey of {name}"].values)) for name in fields.data_vars}
+
+
+def _judged(whole: BlockSurvey) -> VariableSurvey:
+    always, ever = whole.always, whole.ever
+    lowest, highest = float(whole.lowest.min()), float(whole.highest.max())
     if always.all():
         lowest = highest = float("nan")
-    means = sums[0] / max(1, int((~always).sum()))
-    ever = always if np.array_equal(always, ever) else ever
-    return VariableSurvey(always, ever, lowest, highest, means, _unchanged(sums[1], low, high, always.size))
+    varied = whole.lowest < whole.highest
+    return VariableSurvey(
+        always_nan=always,
+        ever_nan=always if np.array_equal(always, ever) else ever,
+        lowest=lowest,
+        highest=highest,
+        means=whole.sums / max(1, int((~always).sum())),
+        unchanged=(whole.prints[..., 1:] == whole.prints[..., :-1]) & varied[..., 1:],
+    )
 
 
-def _unchanged(prints: Series, low: Series, high: Series, points: int) -> Points:
-    """Whether frames equal those before, by fingerprint: sums of equal frames may differ by rounding."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        rounding = 1e-12 * points * np.maximum(np.abs(low), np.abs(high))[..., 1:]
-        same: Points = (np.abs(np.diff(prints, axis=-1)) <= rounding) & (low < high)[..., 1:]
-        result: Points = same & (np.diff(low, axis=-1) == 0) & (np.diff(high, axis=-1) == 0)
-        return result
+def _unreadable(fields: xr.Dataset, error: BaseException) -> SourceError:
+    """Which block of which field cannot be read, and why; at worst what was said of the whole."""
+    name, where = next(iter(fields.data_vars)), "cannot be read"
+    for field in fields.data_vars.values():
+        axis = str(field.dims[0])
+        stops = np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))
+        for start, stop in zip((0, *stops[:-1]), stops, strict=True):
+            try:
+                field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads")
+            except _UNREADABLE as found:
+                where = f"cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}"
+                return _truncated(field.name, where, found)
+    return _truncated(name, where, error)
 
 
-def _unreadable(field: xr.DataArray, error: BaseException) -> str:
-    """Which block of a field cannot be read, and why; at worst what was said of the whole."""
-    axis = str(field.dims[0])
-    stops = np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))
-    where = "cannot be read"
-    for start, stop in zip((0, *stops[:-1]), stops, strict=True):
-        try:
-            field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads")
-        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as found:
-            where, error = f"cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}", found
-            break
-    return f"{where} ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+def _truncated(name: Hashable, where: str, error: BaseException) -> SourceError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return SourceError("Q-TRUNCATED", f"variable {name!r} {where} ({reason}); fetch it again")
 
 
 def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:
