@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from . import machine
 from .config import Config, ModelConfig, TilesConfig
 from .config_tiles import reach
-from .frame_files import Storage, storage_of
+from .frame_files import Storage, held_bytes, storage_of
 from .health import Finding
 from .splits import Split, Splits
 from .tiles import Tiling
@@ -79,7 +79,7 @@ def cache_finding(config: Config, splits: Splits, points: int) -> Finding:
         on_disk += size if place == "disk" else 0
         words = {"memory": "in each worker's memory", "disk": f"on disk in {config.cache_path}", "none": "not kept"}
         told.append(f"{split.name} {_size(size)} {words[place]}")
-    there = sum(path.stat().st_size for path in config.cache_path.glob("*.npy"))
+    there = held_bytes(config.cache_path)
     text = "; ".join(told) + (f"; {_size(there)} there from before" if there else "")
     if on_disk > machine.free_disk(config.root) + there:
         advice = "set training.cache=none, or root: to a larger disk"

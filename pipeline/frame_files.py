@@ -1,7 +1,7 @@
 """Frames of a split in a file that is mapped into memory: decoded once, then read at the speed of the page cache.
 
 What lives here: that file, made whole or not at all, found again by what it holds, removed when it is out of date. What
-does not: which frames there are (`frames`), when such a file is wanted (`storage_of` says, `training` asks).
+does not: which frames there are (`frames`), who wants such a file (`training`).
 
     files = FrameFiles(work_dir / "cache")
     values = files.open("train-fields", identity={"snapshot_id": …}, shape=(1, 600, 2, 721, 1440), blocks=decoded)
@@ -16,9 +16,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -53,10 +52,10 @@ def storage_of(kind: CacheKind, size: int, memory: int, folder: Path | None) -> 
         return "memory"
     if folder is None:
         return "none"
-    return "disk" if machine.free_disk(folder) + _held(folder) >= DISK_MARGIN * size else "none"
+    return "disk" if machine.free_disk(folder) + held_bytes(folder) >= DISK_MARGIN * size else "none"
 
 
-def _held(folder: Path) -> int:
+def held_bytes(folder: Path) -> int:
     """Bytes of the files that are there: they are what is wanted, or make room for it."""
     return sum(path.stat().st_size for path in folder.glob("*.npy"))
 
@@ -86,9 +85,10 @@ class FrameFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(self.folder / f"{name}.lock"):
-                if not _is_whole(path, shape):
+                values = _mapped(path)
+                if values is None:
                     self._make(path, name, shape, blocks)
-                values: NDArray[np.float32] = np.load(path, mmap_mode="r")
+                    values = np.load(path, mmap_mode="r")
         except OSError as error:
             raise ArchiveError(
                 f"the cache {path} cannot be written ({error.strerror or error}); free some space, or set "
@@ -120,11 +120,10 @@ def _write(file: BinaryIO, shape: tuple[int, ...], blocks: Iterable[NDArray[np.f
     os.fsync(file.fileno())
 
 
-def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    return path.is_file() and path.stat().st_size >= 4 * math.prod(shape)
-
-
-def found(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The files that are there, with their sizes in bytes."""
-    for path in sorted(folder.glob("*.npy")):
-        yield path, path.stat().st_size
+def _mapped(path: Path) -> NDArray[np.float32] | None:
+    """The values of a file that is there and whole."""
+    try:
+        values: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (FileNotFoundError, ValueError):  # ValueError: something cut it short
+        return None
+    return values
