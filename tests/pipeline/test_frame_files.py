@@ -71,7 +71,7 @@ def test_a_file_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     assert made == [1, 1]
 
 
-def _opens(folder: Path, made: "multiprocessing.Queue[int]") -> None:
+def _opens(folder: Path, made: multiprocessing.Queue[int]) -> None:
     calls: list[int] = []
     values = opened(folder, calls)
     made.put(len(calls) if np.array_equal(values, VALUES) else -1)

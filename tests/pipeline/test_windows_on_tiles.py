@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,7 @@ class Counting:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Counting]]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counting]:
     arrays: dict[str, Counting] = {}
     original = windows.open_arrays
 
@@ -143,7 +142,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Counting]]:
         return arrays
 
     monkeypatch.setattr(windows, "open_arrays", opened)
-    yield arrays
+    return arrays
 
 
 def test_only_the_tile_is_read(folder: Path, counted: dict[str, Counting]) -> None:
@@ -154,9 +153,7 @@ def test_only_the_tile_is_read(folder: Path, counted: dict[str, Counting]) -> No
         assert counted["t2m"].values - before == LENGTH * tile.shape[0] * tile.shape[1]
 
 
-def test_of_windows_shard_by_shard_each_frame_is_decoded_about_once(
-    folder: Path, counted: dict[str, Counting]
-) -> None:
+def test_of_windows_shard_by_shard_each_frame_is_decoded_about_once(folder: Path, counted: dict[str, Counting]) -> None:
     one = reader(folder, 30_000, CachePlan("none", window=LENGTH))
     assert one.blocks is not None
     assert one.blocks.frames == 8

@@ -65,11 +65,11 @@ def test_batches_come_in_order_whoever_is_faster(ahead: int) -> None:
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 def test_an_error_arrives_at_its_step_and_ends_the_reading(ahead: int) -> None:
-    found = []
+    reading = loader(Slow(fails_at=4), ahead).batches(steps(20))
+    assert [int(next(reading).frames[0, 0]) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(OSError, match="window 4 cannot be read"):
-        for batch in loader(Slow(fails_at=4), ahead).batches(steps(20)):
-            found.append(int(batch.frames[0, 0]))
-    assert found == [0, 1, 2, 3]
+        next(reading)
+    assert not list(reading)
     assert not loader_threads()
 
 
