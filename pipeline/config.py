@@ -43,6 +43,7 @@ from .config_sections import (
     WindowConfig,
 )
 from .config_sensors import SensorConfig
+from .config_tiles import TilesConfig
 from .errors import ConfigError
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Section",
     "SourceConfig",
     "SplitConfig",
+    "TilesConfig",
     "TrainingConfig",
     "VariableConfig",
     "WindowConfig",
@@ -91,6 +93,7 @@ class Config(Section):
     archive: ArchiveConfig = ArchiveConfig()
     split: SplitConfig = SplitConfig()
     window: WindowConfig = WindowConfig()
+    tiles: TilesConfig | None = Field(None, description="train and forecast a large grid part by part; empty: whole")
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     forecast: ForecastConfig = ForecastConfig()
@@ -157,6 +160,8 @@ class Config(Section):
             )
         if self.model.damping and not self.model.tendency:
             raise ValueError("model.damping needs model.tendency=true, got false")
+        if self.tiles is not None:
+            self.tiles.check(self.model)
         return self
 
     def _check_region(self) -> None:
@@ -225,6 +230,11 @@ class Config(Section):
     def ingests_path(self) -> Path:
         """Folder of the reports of ingests."""
         return self.work_dir / "ingests"
+
+    @property
+    def cache_path(self) -> Path:
+        """Folder of decoded frames that a training maps into memory."""
+        return self.work_dir / "cache"
 
     @property
     def source_path(self) -> Path:

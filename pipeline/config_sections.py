@@ -258,6 +258,17 @@ class TrainingConfig(Section):
     max_failures: Count = 3
     deadline_seconds: Annotated[Number, Field(gt=0.0)] = Field(86_400.0, description="end a run that takes longer")
     cache_bytes: Count = Field(2**30, description="hold a split in memory when it is smaller than this")
+    cache: Literal["auto", "memory", "disk", "none"] = Field(
+        "auto",
+        description="where decoded frames are kept: in memory, in files in `cache` of the pipeline's folder, or "
+        "nowhere; auto: in memory below cache_bytes, else on disk where twice their size is free",
+    )
+    prefetch: Count = Field(2, description="batches read ahead while the model computes; 0: none")
+    shuffle: Literal["windows", "shards"] | None = Field(
+        None,
+        description="all windows at random, or shard by shard so that each is decoded about once an epoch; empty: "
+        "shards where frames are kept nowhere, else windows",
+    )
 
 
 class ForecastConfig(Section):

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import machine
-from .config import Config
+from .config import Config, ModelConfig, TilesConfig
+from .config_tiles import reach
+from .frame_files import Storage, held_bytes, storage_of
 from .health import Finding
 from .splits import Split, Splits
+from .tiles import Tiling
 from .training.loop import MAX_VALIDATION_WINDOWS
 from .trial import StepCost, workers_of
 from .windows import windows
@@ -26,10 +29,10 @@ START_SECONDS = 30.0  # Ray and its workers
 def training_seconds(config: Config, cost: StepCost, splits: Splits) -> float:
     """All epochs with their validation, without the start of Ray; `max_seconds` cuts it."""
     options, length = config.training, config.window.history + config.window.horizon
-    steps = len(windows(splits.train, length, config.window.stride)) // options.batch_size
+    steps = cost.tiles * len(windows(splits.train, length, config.window.stride)) // options.batch_size
     validated = min(MAX_VALIDATION_WINDOWS, len(windows(splits.validation, length)))
     per_window = cost.seconds / options.batch_size  # all workers together
-    epoch = steps * cost.seconds + validated * per_window * VALIDATION_SHARE
+    epoch = steps * cost.seconds + validated * cost.tiles * per_window * VALIDATION_SHARE
     total = options.epochs * epoch
     return total if options.max_seconds is None else min(total, options.max_seconds)
 
@@ -53,7 +56,53 @@ def largest_batch(cost: StepCost, workers: int, cached: int, available: int) -> 
 def cached_bytes(config: Config, splits: Splits, points: int) -> int:
     """Bytes of frames that a worker keeps in memory."""
     sizes = (4 * _frames(split) * points for split in (splits.train, splits.validation))
-    return sum(size for size in sizes if size <= config.training.cache_bytes)
+    return sum(size for size in sizes if storage(config, size) == "memory")
+
+
+def storage(config: Config, size: int) -> Storage:
+    """Where a training would keep a split of so many bytes."""
+    return storage_of(config.training.cache, size, config.training.cache_bytes, config.cache_path)
+
+
+def cache_finding(config: Config, splits: Splits, points: int) -> Finding:
+    """Where the decoded frames of a training would lie, and what lies on disk already.
+
+    Args:
+        config: Its training section and folders.
+        splits: Of the whole Archive.
+        points: Values of a frame: variables x grid.
+    """
+    told, on_disk = [], 0
+    for split in (splits.train, splits.validation):
+        size = 4 * _frames(split) * points
+        place = storage(config, size)
+        on_disk += size if place == "disk" else 0
+        words = {"memory": "in each worker's memory", "disk": f"on disk in {config.cache_path}", "none": "not kept"}
+        told.append(f"{split.name} {_size(size)} {words[place]}")
+    there = held_bytes(config.cache_path)
+    text = "; ".join(told) + (f"; {_size(there)} there from before" if there else "")
+    if on_disk > machine.free_disk(config.root) + there:
+        advice = "set training.cache=none, or root: to a larger disk"
+        return Finding("cache", "broken", f"{text}, {_size(machine.free_disk(config.root))} are free", advice)
+    return Finding("cache", "ok", text)
+
+
+def tiles_finding(tiles: TilesConfig, model: ModelConfig, tiling: Tiling) -> Finding:
+    """How many tiles there are, what share of what they read is halo, and whether the halo suffices."""
+    height, width = tiling.shape
+    halo, wanted = tiles.halo_of(model), reach(model)
+    scored = sum(tile.rows.core.size * tile.columns.core.size for tile in tiling.tiles)
+    read = max(len(tiling.tiles) * height * width, 1)
+    without = tiling.total - len(tiling.tiles)
+    masked = f", {without} more without a valid point are left out" if without else ""
+    text = (
+        f"{len(tiling.tiles)} of {height} x {width} points, halo {halo[0]} x {halo[1]} included, which is "
+        f"{1 - scored / read:.0%} of what is read{masked}"
+    )
+    if min(halo) < wanted:
+        advice = "leave tiles.halo empty, or accept seams where tiles meet"
+        return Finding("tiles", "note", f"{text}; the model reaches {wanted} points, further than the halo", advice)
+    return Finding("tiles", "ok", text)
 
 
 def step_findings(config: Config, cost: StepCost, splits: Splits, points: int) -> Iterator[Finding]:

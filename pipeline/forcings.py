@@ -30,6 +30,7 @@ from .config import Forcing
 from .errors import ConfigError
 from .grid import GridSpec
 from .insolation import daily_insolation, insolation
+from .tiles import Tile
 
 CHANNELS: dict[Forcing, tuple[str, ...]] = {
     "time_of_day": ("time_of_day_sin", "time_of_day_cos"),
@@ -83,29 +84,32 @@ class ForcingFields:
         self._static = {name: self._static_channels(name, grid, mask) for name in self.names if name not in TIMED}
         self._own = np.stack(list(own.values())) if own else np.empty((0, *grid.shape), dtype=np.float32)
 
-    def at(self, times: NDArray[np.generic]) -> NDArray[np.float32]:
-        """The channels at given times.
+    def at(self, times: NDArray[np.generic], tile: Tile | None = None) -> NDArray[np.float32]:
+        """The channels at given times, on the whole grid or on a tile of it.
 
         Args:
             times: datetime64 (UTC) of any shape; where no forcing depends on the time of day or year, any numbers.
+            tile: The part of the grid.
 
         Returns:
-            [*times.shape, Cf, H, W], finite; of order one but for the static fields, which keep their units.
+            [*times.shape, Cf, H, W] (of a tile [..., h, w]), finite; of order one but for the static fields, which keep
+            their units.
 
         Raises:
             ConfigError: A forcing needs dates and the times are not.
         """
-        out = np.empty((*times.shape, len(self.channels), *self._grid.shape), dtype=np.float32)
+        shape = self._grid.shape if tile is None else tile.shape
+        out = np.empty((*times.shape, len(self.channels), *shape), dtype=np.float32)
         channel = 0
         for name in self.names:
             width = len(CHANNELS[name])
             target = out[..., channel : channel + width, :, :]
-            target[...] = self._timed(name, times) if name in TIMED else self._static[name]
+            target[...] = self._timed(name, times, tile) if name in TIMED else _cut(self._static[name], tile)
             channel += width
-        out[..., channel:, :, :] = self._own
+        out[..., channel:, :, :] = _cut(self._own, tile)
         return out
 
-    def _timed(self, name: Forcing, times: NDArray[np.generic]) -> NDArray[np.float64]:
+    def _timed(self, name: Forcing, times: NDArray[np.generic], tile: Tile | None) -> NDArray[np.float64]:
         """A forcing that depends on the time, [*times.shape, channels, H, W] or with ones for H and W."""
         if not np.issubdtype(times.dtype, np.datetime64):
             raise ConfigError(
@@ -114,6 +118,8 @@ class ForcingFields:
         if name != "insolation":
             return _phases(name, times)[..., None, None]
         lat, lon = np.asarray(self._grid.y), np.asarray(self._grid.x)
+        if tile is not None:
+            lat, lon = lat[tile.rows.index], lon[tile.columns.index]
         if self._daily:
             return daily_insolation(times, lat)[..., None, :, None]
         return insolation(times, lat, lon)[..., None, :, :]
@@ -123,6 +129,12 @@ class ForcingFields:
         lat, lon = np.meshgrid(np.deg2rad(grid.y), np.deg2rad(grid.x), indexing="ij")
         fields = {"latitude": [np.sin(lat)], "longitude": [np.sin(lon), np.cos(lon)], "mask": [mask]}
         return np.stack([np.asarray(field, dtype=np.float32) for field in fields[name]])
+
+
+def _cut(fields: NDArray[np.float32], tile: Tile | None) -> NDArray[np.float32]:
+    """Fields [..., H, W], or what a tile reads of them."""
+    part: NDArray[np.float32] = fields if tile is None else tile.cut(fields)
+    return part
 
 
 def _without_gaps(field: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -32,6 +32,8 @@ from .fields import time_text
 from .grid import GridSpec
 from .lineage import code_version
 from .registry import RegisteredModel
+from .tiled_rollout import on_tiles, tiled_rollout
+from .tiles import Halo, Tiling
 from .windows import FrameReader, Split, Window, make_splits
 
 FILE_SUFFIXES = (".nc", ".zarr")
@@ -171,11 +173,24 @@ def predict(model: RegisteredModel, reader: FrameReader, cases: Sequence[Window]
     frames, _ = reader.read(cases, history)
     forcing = reader.forcing(cases, history + steps)
     valid = np.stack([valid_times(reader, case.start + history - 1, steps) for case in cases])
+    tiling = _tiling(model, reader)
     with torch.no_grad():
-        seen = torch.cat((frames[:, :, :prognostic], forcing[:, :history]), dim=2)
-        predicted = list(minconv.rollout(model.forecaster, seen, steps, forcing[:, history:], mask=reader.mask))
+        seen, ahead = torch.cat((frames[:, :, :prognostic], forcing[:, :history]), dim=2), forcing[:, history:]
+        if tiling is None:
+            predicted = list(minconv.rollout(model.forecaster, seen, steps, ahead, mask=reader.mask))
+        else:
+            twin = on_tiles(model.forecaster)
+            predicted = list(tiled_rollout(twin, seen, steps, ahead, reader.mask, tiling))
     fields = reader.physical(torch.stack(predicted, dim=1).numpy(), valid)
     return np.where(reader.mask.numpy(), fields, np.float32(np.nan))
+
+
+def _tiling(model: RegisteredModel, reader: FrameReader) -> Tiling | None:
+    """The tiles that the model was trained on; None: the whole grid."""
+    tiles = model.metadata.get("tiles")
+    if tiles is None:
+        return None
+    return Tiling.of(reader.grid, tuple(tiles["size"]), Halo(*tiles["halo"]), reader.mask.numpy())
 
 
 def valid_times(reader: FrameReader, init: int, steps: int) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from .training.job import TrainingJob
 from .training.parent import Parent
 
 # A change in any other section (paths, chunks, evaluation) cannot change the weights.
-OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "model", "training")
+OUTCOME_SECTIONS = ("seed", "variables", "boundary", "forcings", "split", "window", "tiles", "model", "training")
 
 # The rooms whose code can change them, beside minconv: the training, and what makes its input from the archive.
 OUTCOME_ROOMS = (
@@ -38,6 +38,8 @@ OUTCOME_ROOMS = (
     "sampler",
     "splits",
     "statistics",
+    "tiled_rollout",
+    "tiles",
     "windows",
 )
 
@@ -102,6 +104,7 @@ def model_metadata(job: TrainingJob) -> dict[str, Any]:
         "horizon": config.window.horizon,
         "grid_shape": list(job.grid.shape),
         "grid": job.grid.to_dict(),
+        "tiles": None if job.tiles is None else dict(zip(("size", "halo"), map(list, job.tiles), strict=True)),
         "snapshot_id": job.snapshot_id,
         "statistics": job.statistics.to_dict(),
         "config": config.model_dump(mode="json"),

@@ -26,7 +26,7 @@ import xarray as xr
 from . import archive
 from .cadence import infer
 from .config import Config, check_config
-from .cost import resource_findings, step_findings
+from .cost import cache_finding, resource_findings, step_findings, tiles_finding
 from .errors import PipelineError
 from .fields import time_text
 from .grid import GridSpec
@@ -39,6 +39,7 @@ from .registry import RegisteredModel
 from .splits import Span, Split, Splits, make_splits
 from .statistics import Statistics
 from .synthetic import generate
+from .tiles import Halo, Tiling
 from .training import TrainingJob, prepare
 from .trial import measure
 from .windows import windows
@@ -177,6 +178,12 @@ def _data_findings(config: Config, rehearsal: Rehearsal, scratch: Path, progress
     if not leaks:
         yield Finding("leaks", "ok", "none: no frame, window or sample is in two splits")
     points = len(config.varying) * math.prod(grid.shape)
+    if config.tiles is not None:
+        halo = Halo(*config.tiles.halo_of(config.model))
+        mask = held["mask"].values.astype(bool) if "mask" in held.coords else None
+        tiling = Tiling.of(grid, config.tiles.size, halo, mask)
+        yield tiles_finding(config.tiles, config.model, tiling)
+    yield cache_finding(config, splits, points)
     yield from resource_findings(config, axes.sizes["time"] * axes.sizes.get("sample", 1), points)
     progress(Event("check", 0, None, "trial steps", message="a process does a few training steps"))
     cost = measure(trial_job(config, rehearsal, scratch))
@@ -223,7 +230,13 @@ def trial_job(config: Config, rehearsal: Rehearsal, scratch: Path) -> TrainingJo
     """A training on one window, from the Archive or, where there is none yet, from one made in `scratch`."""
     length = config.window.history + config.window.horizon
     # Departures from a climatology cost what fields cost, and one window may be too short for a climatology.
-    plain = config.model_copy(update={"model": config.model.model_copy(update={"anomaly": False})})
+    # In memory, as one window is: nothing is written.
+    plain = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"anomaly": False}),
+            "training": config.training.model_copy(update={"cache": "memory"}),
+        }
+    )
     if rehearsal.archived is None and rehearsal.fields is not None:
         plain = plain.model_copy(update={"root": scratch})
         part = rehearsal.fields.isel(time=slice(0, length))

@@ -58,6 +58,7 @@ class StepCost:
         predicted_bytes: The process before the steps, and what the shapes of the model say on top.
         base_bytes: Of the process before the first step.
         bytes_per_window: Measured, from batches of two sizes.
+        tiles: Parts that the grid is cut into; a window of a batch is one of them.
     """
 
     windows: int
@@ -68,6 +69,7 @@ class StepCost:
     predicted_bytes: int
     base_bytes: int
     bytes_per_window: float
+    tiles: int = 1
 
 
 def workers_of(config: Config) -> int:
@@ -110,23 +112,25 @@ def _measured(job: TrainingJob) -> StepCost:
     frames = windows * (training.length - 1)
     parameters = sum(one.numel() for one in training.objective.parameters())
     values = sum(_values(conv) for conv in _convolutions(training.objective))
-    points = math.prod(job.grid.shape) // job.config.model.patch**2
+    shape = job.grid.shape if training.tiling is None else training.tiling.shape
+    points = math.prod(shape) // job.config.model.patch**2
     return StepCost(
         windows=windows,
         parameters=parameters,
         seconds=seconds,
-        predicted_seconds=OVER_CONVOLUTIONS * _convolution_seconds(training.objective, job, frames, device)
+        predicted_seconds=OVER_CONVOLUTIONS * _convolution_seconds(training.objective, job, shape, frames, device)
         + CALL_SECONDS * options.closed_loop_steps * len(_convolutions(training.objective)),
         peak_bytes=peak,
         predicted_bytes=base + parameters * BYTES_PER_PARAMETER + int(4 * PLANES_PER_VALUE * values * points * frames),
         base_bytes=base,
         bytes_per_window=max(slope, 0.0),
+        tiles=training.tile_count,
     )
 
 
 def _steps(training: _Training, windows: int, device: torch.device, timed: int = TIMED_STEPS) -> float:
     """Seconds of the fastest of some steps after a first one that is not counted."""
-    batch, fastest = [training.train_windows[0]] * windows, math.inf
+    batch, fastest = training.loader.read([training.case(0)] * windows), math.inf
     for number in range(1 + timed):
         started = time.perf_counter()
         training._step(batch, number, 0.5)
@@ -150,11 +154,13 @@ def _values(weight: torch.Tensor) -> int:
     return int(weight.shape[0] + weight.shape[1])
 
 
-def _convolution_seconds(module: nn.Module, job: TrainingJob, frames: int, device: torch.device) -> float:
+def _convolution_seconds(
+    module: nn.Module, job: TrainingJob, shape: tuple[int, int], frames: int, device: torch.device
+) -> float:
     """Forward and backward of all convolutions, at the measured speed of the one with the most work."""
     weights = _convolutions(module)
     largest = max(weights, key=torch.Tensor.numel)
-    height, width = (side // job.config.model.patch for side in job.grid.shape)
+    height, width = (side // job.config.model.patch for side in shape)
     probed = min(frames, _PROBED_FRAMES)
     x = torch.zeros(probed, largest.shape[1], height, width, device=device, requires_grad=True)
     weight = largest.clone().requires_grad_()

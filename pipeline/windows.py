@@ -15,8 +15,9 @@ The forcing beside a frame is the one valid a step later: at the time of the fra
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,47 @@ from .climatology import Climatology
 from .config import Forcing
 from .errors import ArchiveError, ConfigError, ForecastError
 from .forcings import ForcingFields
-from .frames import Frames
+from .frame_files import CacheKind, FrameFiles, storage_of
+from .frames import Blocks, Frames, Kept
 from .grid import GridSpec
 from .sampler import order
 from .splits import Span, Split, Splits, make_splits
+from .tiles import Tile
 
-__all__ = ["FrameReader", "Span", "Split", "Splits", "Window", "make_splits", "order", "windows"]
+__all__ = ["CachePlan", "FrameReader", "Span", "Split", "Splits", "Window", "make_splits", "order", "windows"]
 
 
 @dataclass(frozen=True)
 class Window:
-    """A case: consecutive frames of one sample.
+    """A case: consecutive frames of one sample, on the whole grid or on a tile.
 
     Attributes:
         sample: Index along ``sample`` (0 in a time archive).
         start: Index along ``time`` of its first frame.
+        tile: The part of the grid; None: all of it.
     """
 
     sample: int
     start: int
+    tile: Tile | None = None
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """Where a reader may keep frames, beside the memory it is given.
+
+    Attributes:
+        kind: See `frame_files.storage_of`.
+        folder: For files mapped into memory; None: there are none.
+        window: Where nothing is kept, decode as many frames at a time as suits windows of this length that are visited
+            shard by shard (`FrameReader.blocks`); None: just those asked for.
+        shape: (h, w) of the tiles that are read; None: the whole grid.
+    """
+
+    kind: CacheKind = "auto"
+    folder: Path | None = None
+    window: int | None = None
+    shape: tuple[int, int] | None = None
 
 
 def windows(split: Split, length: int, stride: int = 1) -> list[Window]:
@@ -77,7 +100,8 @@ class FrameReader:
     """Reads windows of one snapshot of an Archive.
 
     When the frames of `split` take at most `cache_bytes` they are read once, here, and kept in memory as float32;
-    otherwise every window is sliced from Zarr when asked for. Every process makes a reader of its own.
+    otherwise every window is sliced from Zarr when asked for, unless `cache` has a folder for a file of them. Of a
+    window on a tile only the tile is read. Every process makes a reader of its own; its threads may share it.
 
     Args:
         path: The Archive.
@@ -90,6 +114,7 @@ class FrameReader:
         climatology: Read anomalies, departures from it; `fill` then fills anomalies. None reads the fields themselves.
         static_variables: Fields of the Archive that are constant in time; their channels follow the forcings'.
         forcing_variables: Fields of the Archive that are known ahead, with their fill values; their channels come last.
+        cache: Where else frames may be kept.
 
     Attributes:
         grid: The Archive's `GridSpec`.
@@ -97,7 +122,8 @@ class FrameReader:
         times: The Archive's time axis: datetime64, or float64 seconds.
         forcing_channels: Names of the forcing channels: forcings, static variables, forcing variables.
         forcing_variables: Names of the last of them.
-        cached: Whether the split lies in memory.
+        cached: Whether the split lies in memory or in a mapped file.
+        blocks: How frames that are kept nowhere are decoded, if a block at a time.
         sampled: Whether the Archive holds independent samples rather than one time series.
         samples: How many (1 in a time archive).
         attributes: CF attributes of each variable and axis.
@@ -120,6 +146,7 @@ class FrameReader:
         *,
         static_variables: Sequence[str] = (),
         forcing_variables: Mapping[str, float] | None = None,
+        cache: CachePlan | None = None,
     ) -> None:
         if len(fill) != len(variables):
             raise ValueError(f"fill must have one value per variable ({len(variables)}), got {len(fill)}")
@@ -142,53 +169,65 @@ class FrameReader:
         self.forcing_channels = (*self._fields.channels, *self.forcing_variables)
         arrays: Mapping[str, Any] = open_arrays(path, (*variables, *known_ahead), snapshot_id)
         held = split or Split("archive", Span(0, self.samples), Span(0, len(self.times)))
-        normal = None if climatology is None else lambda span: self._normal(self.times[span.slice])
-        share = cache_bytes // max(len(arrays), 1)
-        self._predicted = Frames(
-            [arrays[name] for name in variables],
-            fill,
-            self._valid,
-            self.sampled,
-            held,
-            share * len(variables),
-            normal,
-        )
-        self._known_ahead = Frames(
-            [arrays[name] for name in known_ahead],
-            list(known_ahead.values()),
-            self._valid,
-            self.sampled,
-            held,
-            share * len(known_ahead),
-        )
+
+        def normal(span: Span) -> NDArray[np.float32]:
+            return self._normal(self.times[span.slice])
+
+        plan = cache or CachePlan()
+        points = int(np.prod(plan.shape or self.grid.shape))
+        self.blocks = None
+        if plan.window is not None:
+            self.blocks = _blocks(list(arrays.values()), plan.window, cache_bytes, points)
+
+        def frames(fill: Mapping[str, float], offset: int, climatology: Climatology | None = None) -> Frames:
+            share = cache_bytes // max(len(arrays), 1) * len(fill)
+            size = 4 * held.samples.size * held.frames.size * len(fill) * self._valid.size
+            kept = None
+            if plan.folder is not None and snapshot_id is not None:  # the newest is another one tomorrow
+                identity = {"snapshot_id": snapshot_id, "fill": dict(fill), "climatology": _digest(climatology)}
+                kept = Kept(FrameFiles(plan.folder), f"{held.name}-{'forcings' if offset else 'fields'}", identity)
+            return Frames(
+                [arrays[name] for name in fill],
+                list(fill.values()),
+                self._valid,
+                self.sampled,
+                held,
+                storage_of(plan.kind, size, share, plan.folder),
+                normal if climatology is not None else None,
+                kept=kept,
+                blocks=None if self.blocks is None else replace(self.blocks, offset=offset),
+            )
+
+        self._predicted = frames(dict(zip(variables, fill, strict=True)), 0, climatology)
+        self._known_ahead = frames(known_ahead, 1) if known_ahead else None
 
     @property
     def cached(self) -> bool:
-        """Whether the split lies in memory."""
+        """Whether the split lies in memory or in a mapped file."""
         return self._predicted.cached
 
     def read(self, cases: Sequence[Window], length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames and forcings of some windows.
 
         Args:
-            cases: B windows.
+            cases: B windows, all on the whole grid or all on tiles of one shape.
             length: T, frames of each.
 
         Returns:
             Frames float32 [B, T, C, H, W] in physical units and forcing float32 [B, T, Cf, H, W] (Cf may be 0), both
-            free of NaN; see `forcing`.
+            free of NaN; see `forcing`. H and W are those of the tiles.
 
         Raises:
             ValueError: A window reaches beyond the archive.
         """
-        frames = np.empty((len(cases), length, len(self._predicted), *self.grid.shape), dtype=np.float32)
+        frames = np.empty((len(cases), length, len(self._predicted), *self._shape(cases)), dtype=np.float32)
         for row, case in enumerate(cases):
             if not (0 <= case.sample < self.samples and 0 <= case.start <= len(self.times) - length):
                 raise ValueError(
                     f"{case} of {length} frames reaches beyond the archive of {self.samples} sample(s) of "
                     f"{len(self.times)} frames"
                 )
-            frames[row] = self._predicted.at(case.sample, Span(case.start, case.start + length))
+            frames[row] = self._predicted.at(case.sample, Span(case.start, case.start + length), case.tile)
         return torch.from_numpy(frames), self.forcing(cases, length)
 
     def forcing(self, cases: Sequence[Window], length: int) -> torch.Tensor:
@@ -197,18 +236,26 @@ class FrameReader:
         Beside each frame lies what is valid a step later. `length` may reach beyond the archive, where forcing
         variables repeat their last frame: what a prediction needs of them is checked by `require_forcing`.
         """
-        out = np.empty((len(cases), length, len(self.forcing_channels), *self.grid.shape), dtype=np.float32)
+        out = np.empty((len(cases), length, len(self.forcing_channels), *self._shape(cases)), dtype=np.float32)
         fixed = len(self._fields.channels)
-        if fixed:
-            times = np.stack([self.times_from(case.start + 1, length) for case in cases])
-            out[:, :, :fixed] = self._fields.at(times)
-        for row, case in enumerate(cases if self.forcing_variables else ()):
+        for row, case in enumerate(cases if fixed else ()):
+            out[row, :, :fixed] = self._fields.at(self.times_from(case.start + 1, length), case.tile)
+        for row, case in enumerate(cases):
+            if self._known_ahead is None:
+                break
             first = min(case.start + 1, len(self.times) - 1)
             stop = min(case.start + 1 + length, len(self.times))
-            held = self._known_ahead.at(case.sample, Span(first, stop))
+            held = self._known_ahead.at(case.sample, Span(first, stop), case.tile)
             out[row, : len(held), fixed:] = held
             out[row, len(held) :, fixed:] = held[-1]
         return torch.from_numpy(out)
+
+    def _shape(self, cases: Sequence[Window]) -> tuple[int, int]:
+        """(H, W) of these windows."""
+        shapes = {self.grid.shape if case.tile is None else case.tile.shape for case in cases}
+        if len(shapes) > 1:
+            raise ValueError(f"windows that are read together must have one shape, got {sorted(shapes)}")
+        return shapes.pop() if shapes else self.grid.shape
 
     def require_forcing(self, last: int, steps: int) -> None:
         """Check that forcing variables are known for a forecast of `steps` frames after frame number `last`.
@@ -251,6 +298,26 @@ class FrameReader:
         if self._climatology is None:
             raise ValueError("this reader reads the fields themselves")
         return np.where(self._valid, self._climatology.at(times), np.float32(0))
+
+
+def _blocks(arrays: Sequence[Any], window: int, memory: int, points: int) -> Blocks | None:
+    """The longest blocks, up to a shard, of which two or more fit into the memory; None: none does."""
+    chunk = arrays[0].chunks[-3]
+    shard = (arrays[0].shards or arrays[0].chunks)[-3]
+    for frames in range(shard, 0, -chunk):
+        count = memory // (4 * len(arrays) * points * (frames + window - 1))
+        if count >= 2:
+            return Blocks(frames, window - 1, 0, count)
+    return None
+
+
+def _digest(climatology: Climatology | None) -> str | None:
+    """What tells one climatology from another."""
+    if climatology is None:
+        return None
+    fields = np.ascontiguousarray(climatology.fields)
+    described = f"{climatology.cycle} {climatology.day_parts} {climatology.variables}"
+    return hashlib.sha256(described.encode() + fields.tobytes()).hexdigest()
 
 
 def _steps_of_days(times: NDArray[Any]) -> bool:

@@ -20,7 +20,8 @@ from ..errors import ConfigError
 from ..grid import GridSpec
 from ..progress import Progress, silent
 from ..statistics import Statistics, compute_statistics
-from ..windows import FrameReader, Split, Splits, make_splits
+from ..tiles import Halo, Tiling
+from ..windows import CachePlan, FrameReader, Split, Splits, make_splits
 from .parent import Parent
 
 
@@ -46,6 +47,19 @@ class TrainingJob:
     statistics: Statistics
     climatology: Climatology | None
     parent: Parent | None = None
+
+    @property
+    def tiles(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Size and halo of tiles; None: the grid is trained on as a whole."""
+        tiles = self.config.tiles
+        return None if tiles is None else (tiles.size, tiles.halo_of(self.config.model))
+
+    def tiling(self, mask: Tensor) -> Tiling | None:
+        """The grid cut into tiles, of those with a valid point (mask bool [H, W]); None: it is not cut."""
+        if self.tiles is None:
+            return None
+        size, halo = self.tiles
+        return Tiling.of(self.grid, size, Halo(*halo), mask.numpy())
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -174,6 +188,16 @@ def _forcing_moments(reader: FrameReader) -> tuple[Tensor, Tensor]:
 def open_reader(job: TrainingJob, split: Split) -> FrameReader:
     """Frames of a split in the job's version of the Archive; masked points are filled with the variable's mean."""
     config = job.config
+    length = config.window.history + config.window.horizon
+    whole = job.tiling(torch.ones(job.grid.shape, dtype=torch.bool))
+    # Validation visits few windows, on the whole grid and in order.
+    random = split.name == "train"
+    cache = CachePlan(
+        config.training.cache,
+        config.cache_path,
+        window=length if random else None,
+        shape=None if whole is None else whole.shape,
+    )
     return FrameReader(
         config.archive_path,
         job.snapshot_id,
@@ -185,4 +209,5 @@ def open_reader(job: TrainingJob, split: Split) -> FrameReader:
         climatology=job.climatology,
         static_variables=config.of_role("static"),
         forcing_variables=job.forcing_mean,
+        cache=cache,
     )

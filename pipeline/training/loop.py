@@ -7,6 +7,8 @@ What lives here: epochs, steps, validation, checkpoints, resuming. What does not
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import math
 import resource
@@ -16,14 +18,17 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import minconv
 
-from ..windows import FrameReader, Split, Window, order, windows
+from ..sampler import Balanced, ByShards, Shuffle, at_random
+from ..windows import Split, Window, order, windows
 from . import checkpoints
 from .job import TrainingJob, build_forecaster, open_reader
+from .loader import Batch, Loader, TileWeights
 from .objective import Objective, learning_rate_factor
 
 MAX_VALIDATION_WINDOWS = 64  # spread evenly over the split; more would cost time and change little
@@ -74,11 +79,16 @@ class _Training:
         )
         window = job.config.window
         self.length = window.history + window.horizon
+        self.tiling = job.tiling(self.reader.mask)
         self.train_windows = windows(job.splits.train, self.length, window.stride)
         self.validation_windows = _spread(job.splits.validation, self.length, worker)
         forecaster = build_forecaster(job, self.reader)
         weights = torch.as_tensor(job.grid.area_weights(), dtype=torch.float32) * self.reader.mask
-        self.objective = Objective(forecaster, weights).to(worker.device)
+        self.objective = Objective(forecaster, weights, self.tiling).to(worker.device)
+        tile_weights = None if self.tiling is None else TileWeights(weights, self.tiling)
+        self.loader = Loader(self.reader, self.length, worker.device, self.options.prefetch, tile_weights)
+        self.validation_loader = Loader(self.validation_reader, self.length, worker.device, self.options.prefetch)
+        self.shuffle = self._shuffle()
         self.parallel = worker.wrap(self.objective)
         self.optimizer = torch.optim.AdamW(
             _decay_groups(self.objective, self.options.weight_decay), self.options.learning_rate
@@ -101,36 +111,67 @@ class _Training:
             or (self.options.patience is not None and since_best >= self.options.patience)
         )
 
+    @property
+    def cases(self) -> int:
+        """Windows of an epoch: of each tile, where there are tiles."""
+        return len(self.train_windows) * self.tile_count
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles of the grid; 1 where it is whole."""
+        return 1 if self.tiling is None else len(self.tiling.tiles)
+
+    def case(self, number: int) -> Window:
+        """One of them."""
+        window, tile = divmod(number, self.tile_count)
+        found = self.train_windows[window]
+        return found if self.tiling is None else dataclasses.replace(found, tile=self.tiling.tiles[tile])
+
+    def _shuffle(self) -> Shuffle:
+        """How the windows are shuffled: the same on all workers, as an epoch is one order that they share."""
+        kept = self.worker.total(torch.tensor(float(self.reader.cached), device=self.worker.device))
+        everywhere = int(kept) == self.worker.world_size
+        by_shards = self.options.shuffle == "shards" or (self.options.shuffle is None and not everywhere)
+        blocks = self.reader.blocks
+        if by_shards and blocks is not None:
+            places = np.array([(window.sample, blocks.number(window.start)) for window in self.train_windows])
+            shards = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1, 1)
+            of_tiles = shards * self.tile_count + np.arange(self.tile_count)
+            return ByShards(of_tiles.reshape(-1), max(1, blocks.count - 1))  # one that the next begins with
+        return at_random if self.tiling is None else Balanced(self.tile_count)
+
     def run_epoch(self) -> None:
         """One pass over the training windows, validation, checkpoint, report."""
-        started = time.monotonic()
+        started, waited = time.monotonic(), self.loader.waited
         options, worker = self.options, self.worker
-        seed, count = self.job.config.seed, len(self.train_windows)
-        batches = order(seed, self.epoch, count, options.batch_size, worker.rank, worker.world_size)
-        total, steps, said = torch.zeros((), device=worker.device), 0, 0.0
-        for step, numbers in enumerate(batches):
-            elapsed = self.seconds + time.monotonic() - started
-            progress = self._progress(self.epoch + step / len(batches), elapsed)
-            if progress >= 1.0:
-                break
-            loss = self._step([self.train_windows[number] for number in numbers], step, progress)
-            total += loss
-            steps += 1
-            if worker.rank == 0 and time.monotonic() - said > SAY_EVERY_SECONDS:
-                said = time.monotonic()
-                worker.say({"epoch": self.epoch, "step": step, "steps": len(batches), "loss": math.sqrt(loss.item())})
+        seed, rank = self.job.config.seed, worker.rank
+        steps = order(seed, self.epoch, self.cases, options.batch_size, rank, worker.world_size, self.shuffle)
+        total, done, said = torch.zeros((), device=worker.device), 0, 0.0
+        reading = self.loader.batches([self.case(number) for number in numbers] for numbers in steps)
+        with contextlib.closing(reading):
+            for step, batch in enumerate(reading):
+                elapsed = self.seconds + time.monotonic() - started
+                progress = self._progress(self.epoch + step / len(steps), elapsed)
+                if progress >= 1.0:
+                    break
+                loss = self._step(batch, step, progress)
+                total += loss
+                done += 1
+                if rank == 0 and time.monotonic() - said > SAY_EVERY_SECONDS:
+                    said = time.monotonic()
+                    worker.say({"epoch": self.epoch, "step": step, "steps": len(steps), "loss": math.sqrt(loss.item())})
         train_seconds = time.monotonic() - started
-        train_loss = worker.total(torch.stack((total, torch.tensor(float(steps), device=worker.device))))
+        train_loss = worker.total(torch.stack((total, torch.tensor(float(done), device=worker.device))))
         self._finish_epoch(
             float(train_loss[0] / train_loss[1].clamp(min=1)),
             train_seconds,
-            len(batches),
-            steps * options.batch_size,
+            self.loader.waited - waited,
+            len(steps),
+            done * options.batch_size,
         )
 
-    def _step(self, batch: list[Window], step: int, progress: float) -> Tensor:
-        frames, forcing = self._read(self.reader, batch)
-        closed = self.options.closed_loop_steps
+    def _step(self, batch: Batch, step: int, progress: float) -> Tensor:
+        frames, closed = batch.frames, self.options.closed_loop_steps
         noise = None
         if self.options.input_noise:
             seed = mix(self.job.config.seed, self.epoch, step, self.worker.rank)
@@ -140,7 +181,7 @@ class _Training:
         rate = self.options.learning_rate * learning_rate_factor(progress, self.options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss: Tensor = self.parallel(frames, forcing, closed, noise)
+        loss: Tensor = self.parallel(frames, batch.forcing, closed, noise, batch.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip_norm)
@@ -155,11 +196,14 @@ class _Training:
         clock = torch.tensor(elapsed if self.worker.rank == 0 else 0.0, device=self.worker.device)
         return max(share, float(self.worker.total(clock)) / self.options.max_seconds)
 
-    def _finish_epoch(self, train_loss: float, train_seconds: float, steps: int, windows_seen: int) -> None:
+    def _finish_epoch(
+        self, train_loss: float, train_seconds: float, waited: float, steps: int, windows_seen: int
+    ) -> None:
         started = time.monotonic()
         validation = self._validate()
         clock = torch.tensor([train_seconds, 0.0] if self.worker.rank == 0 else [0.0, 0.0], device=self.worker.device)
         train_seconds = float(self.worker.total(clock)[0])
+        waits = float(self.worker.total(torch.tensor(waited, device=self.worker.device))) / self.worker.world_size
         self.seconds += train_seconds
         self.epoch += 1
         record: dict[str, Any] = {
@@ -170,6 +214,7 @@ class _Training:
             "seconds": self.seconds,
             "frames_per_second": windows_seen * self.length / max(train_seconds, 1e-9),
             "steps": steps,
+            "data_wait": waits / max(train_seconds, 1e-9),
             "peak_memory_mb": self._peak_memory(),
         }
         if not (math.isfinite(train_loss) and math.isfinite(validation)):
@@ -189,10 +234,10 @@ class _Training:
         """Closed-loop error over the horizon, in standard deviations, over all workers' validation windows."""
         self.objective.eval()
         sums = torch.zeros(2, device=self.worker.device)
-        size = max(1, min(16, 256 // self.length))
-        for first in range(0, len(self.validation_windows), size):
-            frames, forcing = self._read(self.validation_reader, self.validation_windows[first : first + size])
-            errors = self.objective.closed_loop_error(frames, forcing, self.job.config.window.history)
+        size = max(1, min(16, 256 // self.length)) if self.tiling is None else 1
+        firsts = range(0, len(self.validation_windows), size)
+        for batch in self.validation_loader.batches(self.validation_windows[first : first + size] for first in firsts):
+            errors = self.objective.closed_loop_error(batch.frames, batch.forcing, self.job.config.window.history)
             sums += torch.stack((errors.mean(dim=1).sum(), torch.tensor(float(len(errors)), device=sums.device)))
         self.objective.train()
         total = self.worker.total(sums)
@@ -204,10 +249,6 @@ class _Training:
         unit = 1 if sys.platform == "darwin" else 1024
         peaks[self.worker.rank] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
         return float(self.worker.total(peaks).max())
-
-    def _read(self, reader: FrameReader, batch: list[Window]) -> tuple[Tensor, Tensor]:
-        frames, forcing = reader.read(batch, self.length)
-        return frames.to(self.worker.device), forcing.to(self.worker.device)
 
     def _save(self, folder: Path) -> None:
         forecaster, metadata = self.objective.forecaster, {"snapshot_id": self.job.snapshot_id}

@@ -7,12 +7,16 @@ loss = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 import minconv
 from minconv.rollout import closed_loop
+
+from ..tiled_rollout import on_tiles, tiled_rollout
+from ..tiles import Tiling
 
 
 class Objective(nn.Module):
@@ -23,19 +27,27 @@ class Objective(nn.Module):
     Args:
         forecaster: The model; its Normalizer gives the standard deviations.
         weights: Weight per grid point, 0 where masked, shape [H, W].
+        tiling: The grid's, where windows are on tiles; their weights then come with them.
     """
 
     weights: Tensor
 
-    def __init__(self, forecaster: minconv.Forecaster, weights: Tensor) -> None:
+    def __init__(self, forecaster: minconv.Forecaster, weights: Tensor, tiling: Tiling | None = None) -> None:
         super().__init__()
         self.forecaster = forecaster
+        self.tiling = tiling
+        self.on_tiles = forecaster if tiling is None else on_tiles(forecaster)
         self.channels = forecaster.config.out_channels
         self.fed_back = forecaster.config.prognostic_channels
         self.register_buffer("weights", weights.float() / weights.float().mean(), persistent=False)
 
     def forward(
-        self, frames: Tensor, forcing: Tensor, closed_loop_steps: int = 0, noise: Tensor | None = None
+        self,
+        frames: Tensor,
+        forcing: Tensor,
+        closed_loop_steps: int = 0,
+        noise: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Loss of a batch of windows.
 
@@ -45,6 +57,7 @@ class Objective(nn.Module):
             closed_loop_steps: The last frames that are predicted from the model's own output.
             noise: Added to the input frames, in standard deviations, [B, T - 1 - closed_loop_steps, P, H, W] for P
                 prognostic variables.
+            weights: Of windows on tiles, [B, H, W]: zero in their halos; None: windows on the whole grid.
 
         Returns:
             Scalar.
@@ -53,14 +66,33 @@ class Objective(nn.Module):
         inputs = frames[:, :seen, : self.fed_back]
         if noise is not None:
             inputs = inputs + noise * self.std[: self.fed_back]
-        predictions, state = self.forecaster(torch.cat((inputs, forcing[:, :seen]), dim=2))
-        losses = [self._error(predictions, frames[:, 1 : seen + 1]).sum()]
+        predictions, state = self.on_tiles(torch.cat((inputs, forcing[:, :seen]), dim=2))
+        every = self.weights if weights is None else weights[:, None, None]
+        losses = [self._error(predictions, frames[:, 1 : seen + 1], every).sum()]
         if closed_loop_steps:
-            later = closed_loop(
-                self.forecaster, predictions[:, -1], state, closed_loop_steps, forcing[:, seen:-1], self.weights > 0
-            )
-            losses += [self._error(frame, frames[:, seen + 1 + n]).sum() for n, frame in enumerate(later)]
+            if weights is None:
+                later = closed_loop(
+                    self.forecaster, predictions[:, -1], state, closed_loop_steps, forcing[:, seen:-1], every > 0
+                )
+            else:
+                later = self._closed_loop_on_tiles(
+                    predictions[:, -1], state, frames[:, seen:-1], forcing[:, seen:-1], every[:, 0] > 0
+                )
+            each = self.weights if weights is None else every[:, 0]
+            losses += [self._error(frame, frames[:, seen + 1 + n], each).sum() for n, frame in enumerate(later)]
         return torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
+
+    def _closed_loop_on_tiles(
+        self, frame: Tensor, state: minconv.State, truth: Tensor, forcing: Tensor, scored: Tensor
+    ) -> Iterator[Tensor]:
+        """As `minconv.closed_loop`, but what is fed back is the model's output only where it is scored.
+
+        The halo is the truth, as it is a neighbour's prediction in a forecast: a tile alone cannot predict it.
+        """
+        for step in range(truth.shape[1]):
+            fed_back = torch.where(scored, frame[:, : self.fed_back], truth[:, step, : self.fed_back])
+            frame, state = self.on_tiles.step(torch.cat((fed_back, forcing[:, step]), dim=1), state)
+            yield frame
 
     @property
     def std(self) -> Tensor:
@@ -82,12 +114,17 @@ class Objective(nn.Module):
         """
         seen = torch.cat((frames[:, :history, : self.fed_back], forcing[:, :history]), dim=2)
         steps = frames.shape[1] - history
-        predicted = minconv.rollout(self.forecaster, seen, steps, forcing[:, history:], mask=self.weights > 0)
-        return torch.stack([self._error(frame, frames[:, history + n]) for n, frame in enumerate(predicted)], dim=1)
+        mask, ahead = self.weights > 0, forcing[:, history:]
+        if self.tiling is None:
+            predicted = minconv.rollout(self.forecaster, seen, steps, ahead, mask=mask)
+        else:
+            predicted = tiled_rollout(self.on_tiles, seen, steps, ahead, mask, self.tiling)
+        errors = (self._error(frame, frames[:, history + n], self.weights) for n, frame in enumerate(predicted))
+        return torch.stack(list(errors), dim=1)
 
-    def _error(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def _error(self, prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         """Weighted mean over C, H, W of the squared error: [...]."""
-        return (((prediction - target) / self.std).square() * self.weights).mean(dim=(-3, -2, -1))
+        return (((prediction - target) / self.std).square() * weights).mean(dim=(-3, -2, -1))
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:

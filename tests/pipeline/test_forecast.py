@@ -13,6 +13,7 @@ import xarray as xr
 
 import minconv
 from pipeline import archive
+from pipeline.config import TilesConfig
 from pipeline.errors import ForecastError
 from pipeline.forecast import (
     cases_at,
@@ -361,3 +362,19 @@ def contents(path: Path) -> dict[str, bytes]:
     """Every file under a path, or the file itself."""
     files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file())
     return {str(file.relative_to(path.parent)): file.read_bytes() for file in files}
+
+
+def test_a_model_of_tiles_forecasts_tile_by_tile_what_it_would_on_the_grid(time_config, model_of, time_reader):
+    config = time_config.model_copy(update={"tiles": TilesConfig(size=(4, 4))})
+    model = model_of(config)
+    assert model.metadata["tiles"] == {"size": [4, 4], "halo": [2, 2]}
+    assert model.forecaster.config.boundary == "zeros"
+    cases = [Window(0, 100), Window(0, 150)]
+    on_tiles = predict(model, time_reader, cases, 5)
+    whole = dataclasses.replace(model, metadata={**model.metadata, "tiles": None})
+    on_grid = predict(whole, time_reader, cases, 5)
+    np.testing.assert_array_equal(np.isnan(on_tiles), np.isnan(on_grid))
+    np.testing.assert_allclose(on_tiles, on_grid, rtol=1e-5)
+    assert np.nanstd(on_tiles[:, -1, 0] - on_tiles[:, 0, 0]) > 0.01
+    narrow = dataclasses.replace(model, metadata={**model.metadata, "tiles": {"size": [2, 2], "halo": [0, 0]}})
+    assert np.nanmax(np.abs(predict(narrow, time_reader, cases, 5) - on_grid)) > 1e-3

@@ -1,11 +1,12 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.sampler import order
+from pipeline.sampler import Balanced, ByShards, order
 
 worlds = st.integers(1, 5)
 
@@ -63,3 +64,68 @@ def test_refuses_training_that_would_make_no_step():
         order(0, 0, 30, 3, 0, 2)
     with pytest.raises(ValueError, match="rank"):
         order(0, 0, 30, 4, 2, 2)
+
+
+def visits(shuffle, count, epoch=0, seed=0):
+    return [number for batch in order(seed, epoch, count, 1, 0, 1, shuffle) for number in batch]
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 5), st.integers(0, 2**40))
+def test_tiles_are_visited_alike_at_any_time(tiles, windows, epoch, seed):
+    seen = visits(Balanced(tiles), windows * tiles, epoch, seed)
+    assert sorted(seen) == list(range(windows * tiles))
+    for first in range(0, len(seen), tiles):
+        assert sorted(number % tiles for number in seen[first : first + tiles]) == list(range(tiles))
+
+
+def test_every_tile_has_its_own_order_of_windows_and_every_round_its_own_order_of_tiles():
+    seen = visits(Balanced(4), 80)
+    by_tile = {tile: [number // 4 for number in seen if number % 4 == tile] for tile in range(4)}
+    assert len({tuple(order_) for order_ in by_tile.values()}) == 4
+    rounds = [tuple(number % 4 for number in seen[first : first + 4]) for first in range(0, 80, 4)]
+    assert len(set(rounds)) > 10
+    assert seen != visits(Balanced(4), 80, epoch=1)
+
+
+def test_without_tiles_balanced_is_a_permutation_of_its_own():
+    assert sorted(visits(Balanced(1), 30)) == list(range(30))
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(0, 3))
+def test_shards_are_visited_one_buffer_at_a_time(shards, buffer, epoch):
+    shard_of = np.unique(shards, return_inverse=True)[1]
+    seen = visits(ByShards(shard_of, buffer), len(shards), epoch)
+    assert sorted(seen) == list(range(len(shards)))
+    open_, finished = set(), set()
+    for number in seen:
+        shard = shard_of[number]
+        assert shard not in finished
+        if shard not in open_ and len(open_) == buffer:
+            finished |= open_
+            open_ = set()
+        open_.add(shard)
+        assert len(open_) <= buffer
+
+
+def test_shards_and_their_windows_come_in_another_order_each_epoch():
+    shuffle = ByShards(np.arange(40) // 10, 1)
+    one, other = visits(shuffle, 40), visits(shuffle, 40, epoch=1)
+    assert one != other
+    assert [number // 10 for number in one[::10]] != [number // 10 for number in other[::10]]
+    assert one[:10] != sorted(one[:10])
+
+
+@pytest.mark.parametrize("shuffle", [Balanced(5), ByShards(np.arange(50) // 7, 2)])
+@given(st.integers(0, 9), st.integers(0, 9), st.sampled_from([(1, 2), (2, 4), (1, 4), (3, 6)]))
+def test_other_shuffles_too_visit_the_same_windows_on_any_number_of_workers(shuffle, seed, epoch, worlds_of_two_runs):
+    few, many = (all_ranks(seed, epoch, 50, 12 // world, world, shuffle) for world in worlds_of_two_runs)
+    for step in range(50 // 12):
+        visited = [n for batches in few for n in batches[step]]
+        assert visited == [n for batches in many for n in batches[step]]
+    everything = [n for batches in few for batch in batches for n in batch]
+    assert len(set(everything)) == len(everything) == 48
+
+
+def test_a_shard_is_needed_for_every_window():
+    with pytest.raises(ValueError, match="3 windows have a shard, got 4"):
+        visits(ByShards(np.zeros(3, dtype=int), 1), 4)

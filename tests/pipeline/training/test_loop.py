@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import minconv
-from pipeline.config import Config
+from pipeline.config import Config, TilesConfig
 from pipeline.errors import ConfigError, TrainingError
+from pipeline.sampler import Balanced, ByShards
 from pipeline.training import LocalWorker, TrainingJob, prepare, run_loop
 from pipeline.training.job import build_forecaster, open_reader
+from pipeline.training.loop import _Training
 
 Snapshot = Callable[[Config], str]
 
@@ -127,3 +129,83 @@ def test_statistics_come_from_the_training_split_alone(time_config: Config, snap
     job = job_of(time_config, snapshot_of)
     assert job.splits.train.frames.stop + time_config.gap == job.splits.validation.frames.start
     assert job.statistics.state.count[0] == 42 * job.splits.train.frames.size
+
+
+def outcome_of(config: Config, snapshot_of: Snapshot, folder: Path) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    run_loop(job_of(config, snapshot_of), LocalWorker(folder))
+    return result(folder)
+
+
+def test_weights_do_not_depend_on_reading_ahead_or_on_where_frames_are_kept(
+    time_config: Config, snapshot_of: Snapshot, tmp_path: Path
+) -> None:
+    config = time_config.model_copy(update={"root": tmp_path / "runs"})
+    config.work_dir.mkdir(parents=True)
+    config.archive_path.symlink_to(time_config.archive_path)
+    first, history = outcome_of(config, snapshot_of, tmp_path / "first")
+    assert all(0.0 <= record["data_wait"] <= 1.0 for record in history)
+    assert not config.cache_path.exists()
+    ways: list[dict[str, Any]] = [
+        {"prefetch": 0},
+        {"prefetch": 5},
+        {"cache": "disk"},
+        {"cache": "none", "shuffle": "windows"},
+        {"cache_bytes": 0},  # auto: on disk
+    ]
+    for number, way in enumerate(ways):
+        weights, _ = outcome_of(changed(config, "training", **way), snapshot_of, tmp_path / str(number))
+        assert all(torch.equal(weights[name], value) for name, value in first.items()), way
+    assert len(list(config.cache_path.glob("*.npy"))) == 2  # train and validation, made once
+
+
+def test_what_is_kept_nowhere_is_visited_shard_by_shard(
+    time_config: Config, snapshot_of: Snapshot, tmp_path: Path
+) -> None:
+    config = changed(time_config, "training", cache="none", cache_bytes=400_000)
+    training = _Training(job_of(config, snapshot_of), LocalWorker(tmp_path))
+    assert isinstance(training.shuffle, ByShards)
+    for window, shard in zip(training.train_windows, training.shuffle.shard_of, strict=True):
+        assert training.reader.blocks is not None
+        assert shard == training.reader.blocks.number(window.start)
+    weights, _ = outcome_of(config, snapshot_of, tmp_path / "none")
+    kept = changed(config, "training", cache="memory", shuffle="shards")
+    same, _ = outcome_of(kept, snapshot_of, tmp_path / "memory")
+    assert all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+@pytest.fixture
+def tiled_config(time_config: Config) -> Config:
+    return time_config.model_copy(update={"tiles": TilesConfig(size=4)})
+
+
+def test_training_on_tiles_lowers_the_error_of_the_whole_grid(
+    tiled_config: Config, snapshot_of: Snapshot, tmp_path: Path
+) -> None:
+    config = changed(tiled_config, "training", epochs=4, learning_rate=0.02)
+    training = _Training(job_of(config, snapshot_of), LocalWorker(tmp_path / "look"))
+    assert training.tiling is not None
+    assert training.tile_count == 4
+    assert training.tiling.shape == (6, 8)
+    assert isinstance(training.shuffle, Balanced)
+    assert {training.case(number).tile for number in range(4)} == set(training.tiling.tiles)
+    _, history = outcome_of(config, snapshot_of, tmp_path / "run")
+    assert history[-1]["train_loss"] < 0.95 * history[0]["train_loss"]
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"]
+    assert history[0]["steps"] == 4 * len(training.train_windows) // config.training.batch_size
+
+
+def test_the_validation_error_of_a_model_is_the_same_on_tiles(
+    time_config: Config, tiled_config: Config, snapshot_of: Snapshot, tmp_path: Path
+) -> None:
+    of_tiles, of_grid = (
+        _Training(job_of(config, snapshot_of), LocalWorker(tmp_path / "none")) for config in (tiled_config, time_config)
+    )
+    torch.nn.init.normal_(of_grid.objective.forecaster.decoder.weight, std=0.3)
+    of_tiles.objective.forecaster.load_state_dict(of_grid.objective.forecaster.state_dict())
+    assert of_tiles._validate() == pytest.approx(of_grid._validate(), rel=1e-5)
+
+
+def test_an_interrupted_run_on_tiles_goes_on(tiled_config: Config, snapshot_of: Snapshot, tmp_path: Path) -> None:
+    outcome_of(changed(tiled_config, "training", epochs=1, patience=None), snapshot_of, tmp_path / "run")
+    _, history = outcome_of(changed(tiled_config, "training", epochs=2), snapshot_of, tmp_path / "run")
+    assert [record["epoch"] for record in history] == [1, 2]

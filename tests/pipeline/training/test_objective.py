@@ -4,6 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minconv
+from pipeline.grid import GridSpec
+from pipeline.tiles import Halo, Tiling
+from pipeline.training.loader import TileWeights
 from pipeline.training.objective import Objective, learning_rate_factor
 
 
@@ -102,3 +105,65 @@ def test_learning_rate_rises_then_falls_to_zero(warmup: float) -> None:
     assert learning_rate_factor(1.0, warmup) == pytest.approx(0.0, abs=1e-12)
     falling = [learning_rate_factor(warmup + (1 - warmup) * n / 10, warmup) for n in range(11)]
     assert falling == sorted(falling, reverse=True)
+
+
+def tiled(boundary: str, closed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss over a whole grid, and the mean of that over its tiles."""
+    torch.manual_seed(0)
+    config = minconv.ForecasterConfig(
+        in_channels=3, out_channels=2, hidden=(6, 6), boundary="zeros" if boundary == "closed" else boundary
+    )
+    generator = torch.Generator().manual_seed(3)
+    shape = (9, 11)
+    weights = torch.rand(shape, generator=generator) + 0.5
+    weights[2:5, 3:6] = 0.0
+    frames, forcing = (torch.randn((2, 6, n, *shape), generator=generator) for n in (2, 1))
+    axes = (tuple(float(n) for n in range(side)) for side in shape)
+    grid = GridSpec(*axes, "y", "x", geographic=False, boundary=boundary)  # type: ignore[arg-type]
+    tiling = Tiling.of(grid, (4, 5), Halo(2, 2), (weights > 0).numpy())
+    objective = Objective(minconv.Forecaster(config).eval(), weights, tiling)
+    of_tile = TileWeights(weights, tiling)
+    losses = [
+        objective(tile.cut(frames), tile.cut(forcing), closed, None, of_tile(tile).expand(2, *tile.shape))
+        for tile in tiling.tiles
+    ]
+    whole = Objective(objective.forecaster, weights)
+    return whole(frames, forcing, closed), torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "cylinder", "closed"])
+def test_the_loss_on_tiles_is_on_average_the_loss_on_the_grid(boundary: str) -> None:
+    torch.testing.assert_close(*tiled(boundary, 0))
+
+
+def test_in_closed_loop_a_tile_is_fed_the_truth_in_its_halo_and_its_own_output_in_its_core() -> None:
+    torch.manual_seed(0)
+    config = minconv.ForecasterConfig(in_channels=1, out_channels=1, hidden=(4,), boundary="zeros")
+    forecaster = minconv.Forecaster(config).eval()
+    axes = (tuple(float(n) for n in range(12)),) * 2
+    grid = GridSpec(*axes, "y", "x", geographic=False, boundary="closed")
+    tiling = Tiling.of(grid, (4, 4), Halo(2, 2))
+    objective, of_tile = Objective(forecaster, torch.ones(12, 12), tiling), TileWeights(torch.ones(12, 12), tiling)
+    tile = tiling.tiles[4]
+    frames = torch.randn((1, 6, 1, *tile.shape), generator=torch.Generator().manual_seed(1))
+    weights, nothing = of_tile(tile)[None], torch.zeros((1, 6, 0, *tile.shape))
+    loss = objective(frames, nothing, 2, None, weights)
+
+    def changed(frame: int, rows: slice) -> torch.Tensor:
+        other = frames.clone()
+        other[:, frame, :, rows] += 1.0
+        return objective(other, nothing, 2, None, weights)
+
+    halo, core = slice(0, tile.rows.inner.start), tile.rows.inner
+    # frame 3 is the first that is predicted and fed back: its halo is read, its core is a target only
+    assert changed(3, halo) != loss
+    assert changed(5, halo) == loss  # a target only, and not scored
+    assert changed(5, core) != loss
+    by_hand, state = forecaster(frames[:, :3])
+    errors = [by_hand - frames[:, 1:4]]
+    frame = by_hand[:, -1]
+    for step in (3, 4):
+        frame, state = forecaster.step(torch.where(weights > 0, frame, frames[:, step]), state)
+        errors.append((frame - frames[:, step + 1])[:, None])
+    wanted = (torch.cat(errors, dim=1).square() * weights).mean()
+    torch.testing.assert_close(loss, wanted)
