@@ -109,7 +109,9 @@ def assemble_times(
     """
     pieces: dict[str, list[_Piece]] = {name: [] for name in names}
     revisions: dict[Path, list[Revision]] = {}
-    skipped, rejected, contradicting = [], [], []
+    skipped: list[Path] = []
+    rejected: list[Rejection] = []
+    contradicting: list[Rejection] = []
     ordered = sorted(candidates, key=lambda one: (one.times[0], one.path.name))
     for candidate in ordered:
         own = [name for name in names if name in candidate.fields]
