@@ -6,7 +6,8 @@ has to wait for a missing piece. What does not: the checks of a single file (`qu
     assembly = assemble_times(candidates, ["t2m", "tp"], archived=None)
     assembly.fields            # one lazy dataset, or None where nothing can be committed
 
-Rules: Q-OVERLAP (other values for what is there already), Q-GAP (a piece before it is missing).
+Rules: Q-OVERLAP (other values for what is there already), Q-EARLY (begins before the Archive does), Q-GAP (a piece
+before it is missing).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .cadence import Times, infer
 from .errors import SourceError
 from .fields import time_text
 from .quality import Rejection, VariableSurvey
+from .revision import Revision, find_revisions
 
 _COMPARED_BYTES = 32 * 2**20
 
@@ -55,6 +57,7 @@ class Assembly:
         unfinished: Those of them that hold more than could be used yet; they are looked at again next time.
         skipped: Candidates all of whose values are in the Archive (or the batch) already.
         waiting: Candidates, good as they are, that cannot be committed before others arrive; with the reason.
+        revisions: Frames of the Archive that used candidates replace.
     """
 
     fields: xr.Dataset | None
@@ -63,6 +66,12 @@ class Assembly:
     skipped: tuple[Path, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     waiting: tuple[Rejection, ...] = ()
+    revisions: tuple[Revision, ...] = ()
+
+    @property
+    def commits(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.fields is not None or bool(self.revisions)
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,13 @@ class _Piece:
         return self.candidate.times[self.start :]
 
 
-def assemble_times(candidates: Iterable[Candidate], names: Sequence[str], archived: xr.Dataset | None) -> Assembly:
+def assemble_times(
+    candidates: Iterable[Candidate],
+    names: Sequence[str],
+    archived: xr.Dataset | None,
+    revise: bool = False,
+    taken: Mapping[str, int] | None = None,
+) -> Assembly:
     """Join files along time.
 
     Committed are the times for which every variable is there, from the end of the Archive (or the first such time) on
@@ -87,25 +102,48 @@ def assemble_times(candidates: Iterable[Candidate], names: Sequence[str], archiv
         candidates: In any order.
         names: All variables of the Archive.
         archived: What is there already, masked points NaN.
+        revise: Take other values for times that are archived. Of files that contradict each other the first goes in and
+            the next revises it in the next batch, as if it had come later.
+        taken: How many frames were taken before, of files (by sha256) of which more is to come; they may have been
+            revised since and are not looked at.
     """
     pieces: dict[str, list[_Piece]] = {name: [] for name in names}
-    skipped, rejected = [], []
-    for candidate in sorted(candidates, key=lambda one: (one.times[0], one.path.name)):
+    revisions: dict[Path, list[Revision]] = {}
+    skipped: list[Path] = []
+    rejected: list[Rejection] = []
+    contradicting: list[Rejection] = []
+    ordered = sorted(candidates, key=lambda one: (one.times[0], one.path.name))
+    for candidate in ordered:
         own = [name for name in names if name in candidate.fields]
         try:
-            starts = {name: _first_new(candidate, name, archived, pieces[name]) for name in own}
+            end = 0 if archived is None else _archived_frames(candidate.times, archived["time"].values)
+            changed = _revisions(candidate, own, archived, slice((taken or {}).get(candidate.digest, 0), end))
+            if changed and not revise:
+                raise SourceError("Q-OVERLAP", _other_values(changed))
+            starts = {name: _first_new(candidate, name, end, pieces[name]) for name in own}
+            _check_unclaimed(changed, revisions.values())
         except SourceError as error:
-            rejected.append(Rejection(error.rule, candidate.path, error.message))
+            later = revise and error.rule == "Q-OVERLAP"
+            (contradicting if later else rejected).append(Rejection(error.rule, candidate.path, error.message))
             continue
         fresh = {name: start for name, start in starts.items() if start < len(candidate.times)}
-        if not fresh:
+        if changed:
+            revisions[candidate.path] = changed
+        elif not fresh:
             skipped.append(candidate.path)
         for name, start in fresh.items():
             pieces[name].append(_Piece(candidate, start))
     run = _run(pieces, archived)
-    used, unfinished, waiting = _shares(pieces, run, archived)
+    revising = [candidate for candidate in ordered if candidate.path in revisions]
+    used, unfinished, waiting = _shares(pieces, run, archived, revising)
     return Assembly(
-        _joined(pieces, run) if len(run) else None, used, unfinished, tuple(skipped), tuple(rejected), waiting
+        _joined(pieces, run) if len(run) else None,
+        used,
+        unfinished,
+        tuple(skipped),
+        tuple(rejected),
+        (*contradicting, *waiting),
+        tuple(one for found in revisions.values() for one in found),
     )
 
 
@@ -174,43 +212,91 @@ def _sample_is_known(
     return False
 
 
-def _first_new(candidate: Candidate, name: str, archived: xr.Dataset | None, before: Sequence[_Piece]) -> int:
-    """Index of the first frame that is not there yet.
+def _archived_frames(times: Times, archived: Times) -> int:
+    """How many of a file's times the Archive has, which must be the first of them.
 
     Raises:
-        SourceError: ``Q-OVERLAP`` or ``Q-TIME``.
+        SourceError: ``Q-EARLY`` or ``Q-TIME``: some that lie before its end are not in it.
     """
-    field = candidate.fields[name]
-    times = candidate.times
-    start = 0
-    if archived is not None:
-        old = archived["time"].values
-        start = int((times <= old[-1]).sum())
-        if strange := np.setdiff1d(times[:start], old).tolist():
-            first = np.setdiff1d(times[:start], old)[0]
-            raise SourceError(
-                "Q-TIME",
-                f"{len(strange)} of its times, from {time_text(first)} on, lie before the end of the archive "
-                f"({time_text(old[-1])}) but are not in it; only later times can be appended",
-            )
-        if start:
-            _compare(field, archived[name].where(archived["mask"] == 1), "the archive", archived["mask"] == 1)
+    count = int((times <= archived[-1]).sum())
+    strange = np.setdiff1d(times[:count], archived)
+    if len(strange) and strange[0] < archived[0]:
+        raise SourceError(
+            "Q-EARLY",
+            f"{int((strange < archived[0]).sum())} of its times, from {time_text(strange[0])} on, lie before the start "
+            f"of the archive ({time_text(archived[0])}), which grows at its end only; to have them, ingest all files "
+            "under another name",
+        )
+    if len(strange):
+        raise SourceError(
+            "Q-TIME",
+            f"{len(strange)} of its times, from {time_text(strange[0])} on, lie before the end of the archive "
+            f"({time_text(archived[-1])}) but are not in it; only later times can be appended",
+        )
+    return count
+
+
+def _revisions(
+    candidate: Candidate, names: Sequence[str], archived: xr.Dataset | None, frames: slice
+) -> list[Revision]:
+    if archived is None or frames.start >= frames.stop:
+        return []
+    part = candidate.fields.isel(time=frames)
+    each = (find_revisions(candidate.path, candidate.digest, part[name], archived) for name in names)
+    return [one for found in each for one in found]
+
+
+def _other_values(revisions: Sequence[Revision]) -> str:
+    name = revisions[0].replacement.variable
+    own = [one for one in revisions if one.replacement.variable == name]
+    count = sum(len(one.frames) for one in own)
+    return (
+        f"variable {name!r} has other values than the archive in {count} frame{'s' if count > 1 else ''} between "
+        f"{own[0].first} and {own[-1].last}; remove the revised file, take it with source.revise=accept, or ingest it "
+        "under another name"
+    )
+
+
+def _check_unclaimed(changed: Iterable[Revision], others: Iterable[Iterable[Revision]]) -> None:
+    """No other file of the batch revises the same frames.
+
+    Raises:
+        SourceError: ``Q-OVERLAP``.
+    """
+    claimed = [one for found in others for one in found]
+    for one in changed:
+        for other in claimed:
+            same = one.replacement.variable == other.replacement.variable
+            if same and set(one.frames) & set(other.frames):
+                raise SourceError(
+                    "Q-OVERLAP",
+                    f"it and {other.path.name} revise the same frames of {one.replacement.variable!r}, one of them in "
+                    "an ingest; ingest once more",
+                )
+
+
+def _first_new(candidate: Candidate, name: str, archived: int, before: Sequence[_Piece]) -> int:
+    """Index of the first frame that neither the Archive nor another file of the batch has.
+
+    Raises:
+        SourceError: ``Q-OVERLAP``.
+    """
+    start = archived
     for piece in before:
-        _compare(field, piece.candidate.fields[name], piece.candidate.path.name, None)
-        start = max(start, int((times <= piece.times[-1]).sum()))
+        _compare(candidate.fields[name].isel(time=slice(archived, None)), piece)
+        start = max(start, int((candidate.times <= piece.times[-1]).sum()))
     return start
 
 
-def _compare(field: xr.DataArray, other: xr.DataArray, where: str, mask: xr.DataArray | None) -> None:
+def _compare(field: xr.DataArray, piece: _Piece) -> None:
+    other = piece.candidate.fields[field.name].isel(time=slice(piece.start, None))
     common, mine, theirs = np.intersect1d(field["time"].values, other["time"].values, return_indices=True)
-    if not len(common):
-        return
-    ours = field if mask is None else field.where(mask)
-    if not _equal(ours.isel(time=mine), other.isel(time=theirs), "time"):
+    if len(common) and not _equal(field.isel(time=mine), other.isel(time=theirs), "time"):
         raise SourceError(
             "Q-OVERLAP",
-            f"variable {field.name!r} has other values than {where} between {time_text(common[0])} and "
-            f"{time_text(common[-1])}; remove the revised file, or ingest it under another name",
+            f"variable {field.name!r} has other values than {piece.candidate.path.name} between "
+            f"{time_text(common[0])} and {time_text(common[-1])}; remove one of them, or, with source.revise=accept, "
+            "ingest once more for it to revise the other",
         )
 
 
@@ -245,10 +331,10 @@ def _run(pieces: Mapping[str, Sequence[_Piece]], archived: xr.Dataset | None) ->
 
 
 def _shares(
-    pieces: Mapping[str, Sequence[_Piece]], run: Times, archived: xr.Dataset | None
+    pieces: Mapping[str, Sequence[_Piece]], run: Times, archived: xr.Dataset | None, revising: Iterable[Candidate]
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], tuple[Rejection, ...]]:
-    """Which candidates are used, which of them only in part, and why the rest waits."""
-    used: dict[Path, Candidate] = {}
+    """Which candidates are used (those `revising` are), which of them only in part, and why the rest waits."""
+    used: dict[Path, Candidate] = {one.path: one for one in revising}
     unused: dict[Path, tuple[Candidate, Any]] = {}
     for row in pieces.values():
         for piece in row:

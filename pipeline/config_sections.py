@@ -97,6 +97,10 @@ class SourceConfig(Section):
         0.0, description="open files again whose time lies so many hours before the archive's end, and compare them"
     )
     group: str | None = Field(None, description="group inside each file that holds the variables, as a/b")
+    revise: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="files with other values for times that are archived: reject them, or replace those frames",
+    )
     max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="above this share of rejected files nothing of the batch is committed"
     )
@@ -165,13 +169,16 @@ class VariableConfig(Section):
 
 
 class ArchiveConfig(Section):
-    """Chunks and shards of the archive's arrays, in points along the axes (time; both space axes)."""
+    """Chunks and shards of the archive's arrays, in points along the axes (time; both space axes), and its upkeep."""
 
     chunk_time: Positive = 24
     chunk_space: Positive = 128
     shard_time: Positive = Field(240, description="a multiple of chunk_time")
     shard_space: Positive = Field(512, description="a multiple of chunk_space")
     keep_days: Count = Field(30, description="versions younger than this stay in every 'minconv archive gc'")
+    wait_seconds: Annotated[Number, Field(ge=0.0)] = Field(
+        600.0, description="how long an ingest waits for another process that writes to the archive"
+    )
 
     @model_validator(mode="after")
     def _shards_hold_whole_chunks(self) -> ArchiveConfig:

@@ -4,7 +4,7 @@ What lives here: mask, static fields and attributes put to the joined fields, an
 not: choosing the fields (`assembly`) and writing them (`archive`).
 
     fields = finished(config, assembly.fields, reference, first=True, statics={})
-    archive.write(path, fields, config.archive, message=coverage(fields), metadata=notes(...))
+    archive.write(path, fields, config.archive, message=headline(assembly), metadata=notes(...))
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 import xarray as xr
 
-from .assembly import Assembly, sample_numbers
+from .assembly import Assembly, Candidate, sample_numbers
 from .config import Config
 from .fields import time_text
 from .holdings import Holdings
 from .quality import Rejection
 from .reference import Reference, mask_coordinate
+from .revision import revised_text
 from .static_fields import StaticFile
 
 _CONFIG_SECTIONS = ("source", "variables", "boundary", "archive", "quality")
@@ -61,7 +62,7 @@ def notes(
     statics: Sequence[StaticFile],
     rejected: Sequence[Rejection],
 ) -> dict[str, Any]:
-    """Which files went in and which did not, by what configuration and code; JSON-able."""
+    """Which files went in and which did not, what they revised, by what configuration and code; JSON-able."""
     tree = config.model_dump(mode="json")
     files: list[dict[str, Any]] = [
         {"name": one.path.name, "sha256": one.digest, "variables": list(one.fields.data_vars), "complete": True}
@@ -76,6 +77,8 @@ def notes(
             "variables": [str(name) for name in one.fields.data_vars],
             "complete": all(one is not other for other in assembly.unfinished),
         }
+        if not entry["complete"]:
+            entry["taken"] = _taken(one, assembly, held)
         if "sample" in one.fields.dims:
             entry |= {"start": place, "samples": sample_numbers(one.fields)}
             place += one.fields.sizes["sample"]
@@ -83,11 +86,25 @@ def notes(
     return {
         "files": files,
         "rejected": [str(one) for one in [*rejected, *assembly.rejected]],
+        "revised": [one.note() for one in assembly.revisions],
         "nan_points": dict(reference.nan_points),
         "config": {name: tree[name] for name in _CONFIG_SECTIONS},
         "config_hash": config.hash(_CONFIG_SECTIONS),
         "code_version": _code_version(),
     }
+
+
+def headline(assembly: Assembly) -> str:
+    """What a commit does, in a line: ``ingest 2 file(s): 2020-01-03T00:00 to 2020-01-03T23:00, 24 frames``."""
+    parts = [] if assembly.fields is None else [coverage(assembly.fields)]
+    parts += [revised_text(assembly.revisions)] if assembly.revisions else []
+    return f"ingest {len(assembly.used)} file(s): {'; '.join(parts)}"
+
+
+def _taken(one: Candidate, assembly: Assembly, held: Holdings) -> int:
+    """How many frames of an unfinished file the Archive has after the commit."""
+    fields = held.archived if assembly.fields is None else assembly.fields
+    return 0 if fields is None else int((one.times <= fields["time"].values[-1]).sum())
 
 
 def _code_version() -> str:

@@ -26,12 +26,14 @@ class Holdings:
         archived: All of it, lazily; None where there is no Archive.
         digests: The sha256 of files all of whose values are in it.
         nan_points: For each variable, at how many points it is permanently missing by itself.
+        taken: How many frames were taken of files of which more is to come, by sha256.
         samples: First and last number of the samples of each file, and where in the Archive they start.
     """
 
     archived: xr.Dataset | None = None
     digests: frozenset[str] = frozenset()
     nan_points: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
     samples: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
@@ -65,6 +67,7 @@ def holdings(config: Config) -> Holdings:
         archived,
         frozenset(file["sha256"] for file in files if file.get("complete")),
         dict(commits[-1].metadata.get("nan_points", {})),
+        {file["sha256"]: file["taken"] for file in reversed(files) if file.get("taken")},
         {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
     )
 

@@ -105,7 +105,8 @@ RULES: dict[str, Rule] = {
         Rule("Q-FIX-ORDER", "an axis of space runs downwards, or the dimensions stand in another order", "fix"),
         Rule("Q-FIX-TIME", "times out of order, off full seconds by rounding, or repeated with the same values", "fix"),
         Rule("Q-FIX-LONGITUDE", "longitudes of 0 to 360 degrees, or a last column that repeats the first", "fix"),
-        Rule("Q-OVERLAP", "other values for times (or samples) that are there already"),
+        Rule("Q-OVERLAP", "other values for times (or samples) that are there already", keys=("source.revise",)),
+        Rule("Q-EARLY", "it begins before the archive does, which grows at its end only"),
         Rule("Q-GAP", "good, but frames between the archive's end and its own are missing", "wait"),
     )
 }

@@ -1,7 +1,8 @@
 """Statistics: moments of the training split, of the state and of its tendency, from which the Normalizer is made.
 
-What lives here: `Moments`, which merge, and reading an Archive block by block into them. What does not: the transform
-itself (`minconv`), where the training split ends (`splits`).
+What lives here: `Moments`, and reading an Archive block by block into the sums they are made of. What does not: the
+sums (`exact_sums`), bringing those of an earlier version up to date (`kept_statistics`), the transform itself
+(`minconv`), where the training split ends (`splits`).
 
     statistics = compute_statistics(dataset, ["t2m", "wind"], splits.train, snapshot_id=snapshot_id)
     statistics.state.mean, statistics.state.std          # float64 [C]
@@ -12,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from .climatology import Climatology
 from .errors import ArchiveError
+from .exact_sums import Sums
 from .progress import Event, Progress, silent
 from .splits import Span, Split
 
@@ -35,7 +37,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Count, mean and sum of squared deviations per variable; two of them merge into those of the union.
+    """Count, mean and sum of squared deviations per variable.
 
     Attributes:
         count: Values seen, float64 [C].
@@ -48,33 +50,13 @@ class Moments:
     m2: Floats
 
     @classmethod
-    def empty(cls, variables: int) -> Moments:
-        """Of nothing: the neutral element of `merge`."""
-        return cls(np.zeros(variables), np.zeros(variables), np.zeros(variables))
-
-    @classmethod
-    def of(cls, values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Moments:
-        """Of one variable's values (C = 1) that are finite and, where given, `valid` (broadcast to their shape)."""
-        use = np.isfinite(values) if valid is None else np.isfinite(values) & valid
-        chosen = values[use].astype(np.float64)
-        if not chosen.size:
-            return cls.empty(1)
-        mean = chosen.mean()
-        return cls(np.array([float(chosen.size)]), np.array([mean]), np.array([np.square(chosen - mean).sum()]))
-
-    def merge(self, other: Moments) -> Moments:
-        """Moments of both sets of values together.
-
-        Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances",
-        eq. 2.1.
-        """
-        count = self.count + other.count
-        share = other.count / np.where(count > 0, count, 1.0)
-        delta = other.mean - self.mean
-        return Moments(
-            count=count,
-            mean=np.where(self.count > 0, self.mean + delta * share, other.mean),
-            m2=self.m2 + other.m2 + np.square(delta) * self.count * share,
+    def of(cls, sums: Sequence[Sums]) -> Moments:
+        """Of the values that were summed, one variable after the other; rounded here, and only here."""
+        counts = [max(one.count, 1) for one in sums]
+        return cls(
+            np.array([float(one.count) for one in sums]),
+            np.array([float(one.total / count) for one, count in zip(sums, counts, strict=True)]),
+            np.array([float(one.squares - one.total**2 / count) for one, count in zip(sums, counts, strict=True)]),
         )
 
     @property
@@ -98,6 +80,22 @@ class Moments:
         return cls(count, mean, m2)
 
 
+@dataclass(frozen=True)
+class VariableSums:
+    """Of one variable: of its values, and of the differences of consecutive frames within a sample."""
+
+    state: Sums = field(default_factory=Sums)
+    tendency: Sums = field(default_factory=Sums)
+
+    def __add__(self, other: VariableSums) -> VariableSums:
+        """Of both parts."""
+        return VariableSums(self.state + other.state, self.tendency + other.tendency)
+
+    def __sub__(self, other: VariableSums) -> VariableSums:
+        """Of what the other part leaves."""
+        return VariableSums(self.state - other.state, self.tendency - other.tendency)
+
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Moments of some variables over the training split of one version of an Archive.
@@ -114,15 +112,21 @@ class Statistics:
     tendency: Moments
     snapshot_id: str = ""
 
-    def merge(self, other: Statistics) -> Statistics:
-        """Statistics of both parts together; the snapshot_id is the other's, the newer one's.
+    @classmethod
+    def of(cls, sums: Mapping[str, VariableSums], snapshot_id: str) -> Statistics:
+        """The statistics that sums of the whole training split come to.
 
-        Exact when samples were appended. When frames were, the tendency across the seam belongs to neither part.
+        Raises:
+            ArchiveError: There is no value of some variable.
         """
-        if self.variables != other.variables:
-            raise ValueError(f"variables differ: {self.variables} and {other.variables}")
-        state, tendency = self.state.merge(other.state), self.tendency.merge(other.tendency)
-        return Statistics(self.variables, state, tendency, other.snapshot_id)
+        for name, found in sums.items():
+            if not found.state.count:
+                raise ArchiveError(
+                    f"variable '{name}' has no valid value in the training split; check its mask, or remove it from "
+                    "'variables'"
+                )
+        states, tendencies = [one.state for one in sums.values()], [one.tendency for one in sums.values()]
+        return cls(tuple(sums), Moments.of(states), Moments.of(tendencies), snapshot_id)
 
     def hash(self) -> str:
         """First 12 hex digits of the sha256 of variables and moments: what a model was normalised with."""
@@ -149,6 +153,43 @@ class Statistics:
         )
 
 
+@dataclass(frozen=True)
+class Part:
+    """What of an Archive is summed.
+
+    Attributes:
+        samples: Whose; (0, 1) in a time archive.
+        states: Which frames, bool [T].
+        tendencies: The differences to the frame before of which frames, bool [T].
+    """
+
+    samples: Span
+    states: NDArray[np.bool_]
+    tendencies: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, split: Split, length: int) -> Part:
+        """All of a split of an Archive with `length` frames."""
+        states = np.zeros(length, dtype=bool)
+        states[split.frames.slice] = True
+        tendencies = states.copy()
+        tendencies[split.frames.start] = False
+        return cls(split.samples, states, tendencies)
+
+    @property
+    def read(self) -> tuple[Span, ...]:
+        """The frames that must be read for it."""
+        needed = self.states | self.tendencies
+        needed[:-1] |= self.tendencies[1:]
+        edges = np.flatnonzero(np.diff(needed, prepend=False, append=False)).tolist()
+        return tuple(Span(first, stop) for first, stop in zip(edges[::2], edges[1::2], strict=True))
+
+    @property
+    def size(self) -> int:
+        """How many frames that are, of all samples."""
+        return self.samples.size * sum(span.size for span in self.read)
+
+
 def compute_statistics(
     dataset: xr.Dataset,
     variables: Sequence[str],
@@ -173,59 +214,86 @@ def compute_statistics(
     Raises:
         ArchiveError: A variable is missing, or has no valid value in the training split.
     """
-    missing = [name for name in variables if name not in dataset.data_vars]
-    if missing:
-        raise ArchiveError(f"the archive has no variable '{missing[0]}'; correct 'variables' or ingest it")
-    valid: NDArray[np.bool_] = dataset["mask"].values.astype(bool) if "mask" in dataset else np.ones((), dtype=bool)
-    total = len(variables) * train.samples.size * train.frames.size
-    states, tendencies, done = [], [], 0
-    for name in variables:
-        state, tendency = Moments.empty(1), Moments.empty(1)
-        for values, differences in _read(dataset[name], train, block_bytes, climatology):
-            state = state.merge(Moments.of(values, valid))
-            tendency = tendency.merge(Moments.of(differences, valid))
-            done += values.shape[0] * values.shape[1]
-            progress(Event("statistics", done, total, "frames", message=name))
-        if not state.count[0]:
-            raise ArchiveError(
-                f"variable '{name}' has no valid value in the training split; check its mask, or remove it from "
-                "'variables'"
-            )
-        states.append(state)
-        tendencies.append(tendency)
-    return Statistics(tuple(variables), _stack(states), _stack(tendencies), snapshot_id)
+    part = Part.of(train, dataset.sizes["time"])
+    counted = count_frames(progress, len(variables) * part.size)
+    sums = {
+        name: sum_part(dataset, name, part, counted, climatology=climatology, block_bytes=block_bytes)
+        for name in variables
+    }
+    return Statistics.of(sums, snapshot_id)
+
+
+def count_frames(progress: Progress, total: int) -> Callable[[str, int], None]:
+    """What `sum_part` tells about frames of a variable, added up for a `Progress`."""
+    done = 0
+
+    def counted(name: str, frames: int) -> None:
+        nonlocal done
+        done += frames
+        progress(Event("statistics", done, total, "frames", message=name))
+
+    return counted
+
+
+def sum_part(
+    dataset: xr.Dataset,
+    name: str,
+    part: Part,
+    counted: Callable[[str, int], None],
+    *,
+    climatology: Climatology | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> VariableSums:
+    """Sums of one variable over a part of an Archive.
+
+    Raises:
+        ArchiveError: The variable is missing.
+    """
+    if name not in dataset.data_vars:
+        raise ArchiveError(f"the archive has no variable '{name}'; correct 'variables' or ingest it")
+    array, found = dataset[name], VariableSums()
+    valid = dataset["mask"].values.astype(bool) if "mask" in dataset else np.ones(array.shape[-2:], dtype=bool)
+    for frames, values, differences in _read(array, part, block_bytes, climatology):
+        ends = slice(frames.stop - differences.shape[1], frames.stop)
+        found += VariableSums(
+            Sums.of(values, part.states[frames.slice][:, None, None] & valid),
+            Sums.of(differences, part.tendencies[ends][:, None, None] & valid),
+        )
+        counted(name, values.shape[0] * values.shape[1])
+    return found
 
 
 def _read(
-    array: xr.DataArray, train: Split, block_bytes: int, climatology: Climatology | None
-) -> Iterator[tuple[NDArray[Any], Floats]]:
-    """Blocks of values [N, t, H, W] and of all differences that end in them, [N, t or t - 1, H, W]."""
+    array: xr.DataArray, part: Part, block_bytes: int, climatology: Climatology | None
+) -> Iterator[tuple[Span, NDArray[Any], Floats]]:
+    """Blocks of frames: their values [N, t, H, W] and all differences that end in them, [N, t or t - 1, H, W]."""
     sampled = "sample" in array.dims
     normal = climatology.only(str(array.name)) if climatology and array.name in climatology.variables else None
-    size, frames_per_block = _block_shape(array, train, block_bytes)
-    for first in range(*train.samples, size):
-        samples = slice(first, min(first + size, train.samples.stop))
-        last: NDArray[Any] | None = None
-        for frames in _cut(train.frames, frames_per_block):
-            part = array.isel(time=frames.slice)
-            part = part.isel(sample=samples) if sampled else part
-            values = part.values if sampled else part.values[None]
-            if normal is not None:
-                values = values - normal.at(part["time"].values)[:, 0]
-            # The last frame of the block before gives the difference across the border.
-            joined = values if last is None else np.concatenate([last, values], axis=1)
-            yield values, np.diff(joined.astype(np.float64), axis=1)
-            last = values[:, -1:].copy()
+    for run in part.read:
+        size, frames_per_block = _block_shape(array, run, block_bytes)
+        for first in range(*part.samples, size):
+            samples = slice(first, min(first + size, part.samples.stop))
+            last: NDArray[Any] | None = None
+            for frames in _cut(run, frames_per_block):
+                block = array.isel(time=frames.slice)
+                block = block.isel(sample=samples) if sampled else block
+                values = block.values if sampled else block.values[None]
+                if normal is not None:
+                    values = values - normal.at(block["time"].values)[:, 0]
+                # The last frame of the block before gives the difference across the border.
+                joined = values if last is None else np.concatenate([last, values], axis=1)
+                yield frames, values, np.diff(joined.astype(np.float64), axis=1)
+                last = values[:, -1:].copy()
 
 
-def _block_shape(array: xr.DataArray, train: Split, block_bytes: int) -> tuple[int, int]:
+def _block_shape(array: xr.DataArray, run: Span, block_bytes: int) -> tuple[int, int]:
     """Samples and frames to read at once: whole chunks in time, several samples where whole samples are small."""
     frame_bytes = 4 * int(np.prod(array.shape[-2:]))
     chunks = array.encoding.get("chunks") or (1,) * array.ndim
     chunk = int(chunks[array.get_axis_num("time")])
     fitting = max(block_bytes // frame_bytes, 1)
     frames = max(fitting // chunk, 1) * chunk
-    samples = max(fitting // train.frames.size, 1) if frames >= train.frames.size else 1
+    samples = max(fitting // run.size, 1) if frames >= run.size else 1
     return samples, frames
 
 
@@ -233,9 +301,3 @@ def _cut(frames: Span, size: int) -> Iterator[Span]:
     """Pieces of at most `size` frames, cut where chunks end."""
     for begin in range(frames.start - frames.start % size, frames.stop, size):
         yield Span(max(begin, frames.start), min(begin + size, frames.stop))
-
-
-def _stack(moments: Sequence[Moments]) -> Moments:
-    """Moments of single variables as those of all, [C]."""
-    count, mean, m2 = (np.concatenate([getattr(each, key) for each in moments]) for key in ("count", "mean", "m2"))
-    return Moments(count, mean, m2)

@@ -31,13 +31,19 @@ def info(context: Context) -> None:
         context.console.line(f"{name:<12} {value}")
 
 
-def log(context: Context) -> None:
-    """The versions of an archive."""
-    rows = [
-        (commit.snapshot_id, f"{commit.written_at:%Y-%m-%d %H:%M:%S}", commit.message)
-        for commit in archive.log(context.config.archive_path)
-    ]
+def log(context: Context, files: bool) -> None:
+    """The versions of an archive, and the files that made each."""
+    commits = archive.log(context.config.archive_path)
+    rows = [(one.snapshot_id, f"{one.written_at:%Y-%m-%d %H:%M:%S}", one.message) for one in commits]
     context.console.table("", ("snapshot_id", "written (UTC)", "message"), rows)
+    for commit in commits if files else ():
+        context.console.line(f"\n{commit.snapshot_id}")
+        for file in commit.metadata.get("files", []):
+            part = "" if file.get("complete") else ", in part"
+            context.console.line(f"  file     {file['sha256'][:8]} {file['name']}{part}")
+        for one in commit.metadata.get("revised", []):
+            times = f"{one['first']} to {one['last']}, {one['stop'] - one['start']} frames"
+            context.console.line(f"  revised  {one['variable']}, {times}, by {one['sha256'][:8]} {one['file']}")
 
 
 def verify(context: Context, snapshot_id: str | None) -> None:

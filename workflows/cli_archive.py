@@ -28,12 +28,18 @@ def info(config: ConfigName, settings: Settings = None) -> None:
 
 
 @group.command(epilog="Example: minconv archive log -c demo")
-def log(config: ConfigName, settings: Settings = None) -> None:
-    """The archive's versions, newest first."""
+def log(
+    config: ConfigName,
+    files: Annotated[
+        bool, typer.Option("--files", help="Also the files of each version, and what they revised.")
+    ] = False,
+    settings: Settings = None,
+) -> None:
+    """The archive's versions, newest first: what came in, what was revised."""
     with invocation(quiet=True) as console:
         from . import archive
 
-        archive.log(make_context(console, config, settings))
+        archive.log(make_context(console, config, settings), files)
 
 
 @group.command(epilog="Example: minconv archive verify -c demo")

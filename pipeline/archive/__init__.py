@@ -1,7 +1,7 @@
 """The Archive: analysis-ready fields in sharded Zarr v3, versioned by Icechunk. The only writer and reader of it.
 
-What lives here: creating, appending, opening and describing an Archive; no other room knows Icechunk or Zarr. What does
-not: checking input (`quality`), choosing what goes in (`ingest`), cutting windows (`windows`).
+What lives here: creating, appending, replacing, opening and describing an Archive; no other room knows Icechunk or
+Zarr. What does not: checking input (`quality`), choosing what goes in (`ingest`), cutting windows (`windows`).
 
 An Archive is a folder. A write is one commit, all or nothing, under a file lock beside the folder (``<archive>.lock``):
 Icechunk on a local filesystem loses commits without one. Killed at any moment, `main` still names the previous commit;
@@ -20,6 +20,7 @@ from .export import export
 from .garbage import Garbage, collect
 from .history import Commit, head, log
 from .reading import ArchiveInfo, info, open_arrays, open_dataset
+from .replacing import Replacement
 from .repository import exists
 from .writer_lock import lock
 from .writing import write
@@ -29,6 +30,7 @@ __all__ = [
     "Commit",
     "Damage",
     "Garbage",
+    "Replacement",
     "Verification",
     "collect",
     "exists",

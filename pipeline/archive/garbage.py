@@ -111,7 +111,7 @@ def _ids(commits: Sequence[Commit]) -> set[str]:
 def _fold(repository: icechunk.Repository, commits: Sequence[Commit]) -> None:
     """One commit that notes what all others noted about files; the fields stay as they are."""
     notes: dict[str, Any] = dict(commits[-1].metadata)
-    for key in ("files", "rejected"):
+    for key in ("files", "rejected", "revised", "accepted"):
         lists = [commit.metadata.get(key, []) for commit in reversed(commits)]
         if any(lists):
             notes[key] = list({str(entry): entry for entries in lists for entry in entries}.values())

@@ -8,7 +8,8 @@ What lives here: taking and giving back that lock. What does not: what is done u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,15 +18,17 @@ import filelock
 from ..errors import ArchiveError
 
 LOCK_SECONDS = 600.0
+_TOLD_EVERY_SECONDS = 1.0
 
 
 @contextmanager
-def lock(path: Path, timeout: float = LOCK_SECONDS) -> Iterator[None]:
+def lock(path: Path, timeout: float = LOCK_SECONDS, waiting: Callable[[float], None] | None = None) -> Iterator[None]:
     """Hold the only right to write to the Archive at `path`; a thread that holds it may take it again.
 
     Args:
         path: Folder of the Archive; need not exist yet.
         timeout: Seconds to wait for another writer.
+        waiting: Called every second while there is one, with the seconds so far.
 
     Raises:
         ArchiveError: Another writer did not finish in time, or the folder beside the Archive cannot be written.
@@ -34,7 +37,7 @@ def lock(path: Path, timeout: float = LOCK_SECONDS) -> Iterator[None]:
     guard = filelock.FileLock(lock_path, is_singleton=True)
     try:
         lock_path.parent.mkdir(parents=True, exist_ok=True)
-        guard.acquire(timeout=timeout)
+        _acquire(guard, timeout, waiting)
     except filelock.Timeout as error:
         raise ArchiveError(
             f"archive {path} is locked: another process was still writing to it after {timeout:g} s; "
@@ -46,3 +49,17 @@ def lock(path: Path, timeout: float = LOCK_SECONDS) -> Iterator[None]:
         yield
     finally:
         guard.release()
+
+
+def _acquire(guard: filelock.BaseFileLock, timeout: float, waiting: Callable[[float], None] | None) -> None:
+    began = time.monotonic()
+    while True:
+        left = timeout - (time.monotonic() - began)
+        try:
+            guard.acquire(timeout=max(0.0, min(left, _TOLD_EVERY_SECONDS)))
+            return
+        except filelock.Timeout:
+            if left <= _TOLD_EVERY_SECONDS:
+                raise
+            if waiting is not None:
+                waiting(time.monotonic() - began)

@@ -9,6 +9,7 @@ What lives here: cutting a dataset into slabs of whole shards, their encoding, t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ..progress import Event, Progress, silent
 from .checksums import record
 from .history import Commit, as_commit
 from .reading import open_store
+from .replacing import Replacement, check_replacements, replace_frames
 from .repository import BRANCH, is_empty, translated, unfinished
 from .writer_lock import LOCK_SECONDS, lock
 
@@ -37,16 +39,17 @@ _TIME_ENCODING = {"units": "seconds since 1970-01-01", "calendar": "proleptic_gr
 
 def write(
     path: Path,
-    dataset: xr.Dataset,
+    dataset: xr.Dataset | None,
     layout: ArchiveConfig,
     *,
     message: str,
     metadata: dict[str, Any],
+    replacements: Sequence[Replacement] = (),
     progress: Progress = silent,
     scheduler: DaskScheduler = "threads",
     lock_timeout: float = LOCK_SECONDS,
 ) -> Commit:
-    """Create the Archive, or append to it, as one commit: all of `dataset` or nothing.
+    """Create the Archive, append to it, replace some of it, as one commit: all of that or nothing.
 
     Appends along `sample` where there is one, else along `time`. Blocks are computed with Dask, a slab of whole shards
     at a time, so memory stays at a few slabs (64 MiB, or shard_time x the grid if that is more) whatever the input's
@@ -55,18 +58,22 @@ def write(
     Args:
         path: Folder of the Archive; made when absent.
         dataset: Fields as in `pipeline.fields`, lazy or in memory, with `mask` (int8, 1 = valid) for the first commit.
-            Samples are numbered anew.
+            Samples are numbered anew. None: nothing is appended.
         layout: Chunks and shards; those of the first commit hold for good.
         message: One line for the log.
         metadata: JSON-able notes kept with the commit.
+        replacements: Other values for frames that are there already.
         progress: Called after each slab, in MB.
         scheduler: What Dask computes with.
         lock_timeout: Seconds to wait for another writer.
 
     Raises:
-        ArchiveError: Locked, not an Archive, disk full, or `dataset` does not continue what is there; nothing changed.
+        ArchiveError: Locked, not an Archive, disk full, `dataset` does not continue what is there, or what is to be
+            replaced is not; nothing changed.
     """
-    fields = contract_fields(dataset)
+    fields = None if dataset is None else contract_fields(dataset)
+    size = 0 if fields is None else sum(data.nbytes for data in fields.data_vars.values())
+    written = _counted(size + sum(one.values.nbytes for one in replacements), progress)
     with (
         lock(path, lock_timeout),
         translated(path, "written"),
@@ -76,17 +83,22 @@ def write(
     ):
         session = repository.writable_session(BRANCH)
         if is_empty(repository):
-            if "mask" not in fields.coords:
+            if replacements:
+                raise ArchiveError(f"archive {path} holds nothing that could be replaced; append first")
+            if fields is None or "mask" not in fields.coords:
                 raise ArchiveError("the first commit of an archive needs the coordinate 'mask'; add it to the dataset")
             arrays = plan(field_dims(fields), {str(dim): size for dim, size in fields.sizes.items()}, layout)
-            _write_slabs(session.store, fields, 0, arrays, progress, scheduler, threads)
+            _write_slabs(session.store, fields, 0, arrays, written, scheduler, threads)
         else:
             archived = open_store(session.store)
-            check_continues(path, archived, fields)
-            length = archived.sizes[field_dims(archived)[0]]
-            ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
-            layout_there = _stored_layout(session.store, ordered)
-            _write_slabs(session.store, ordered, length, layout_there, progress, scheduler, threads)
+            check_replacements(path, archived, replacements)
+            replace_frames(session.store, replacements, SLAB_BYTES, scheduler, written)
+            if fields is not None:
+                check_continues(path, archived, fields)
+                length = archived.sizes[field_dims(archived)[0]]
+                ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
+                layout_there = _stored_layout(session.store, ordered)
+                _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads)
         record(session, threads)
         session.commit(message, metadata)
         return as_commit(next(iter(repository.ancestry(branch=BRANCH))))
@@ -97,7 +109,7 @@ def _write_slabs(
     fields: xr.Dataset,
     start: int,
     layout: ArrayLayout,
-    progress: Progress,
+    written: Callable[[int], None],
     scheduler: DaskScheduler,
     threads: ThreadPoolExecutor,
 ) -> None:
@@ -105,7 +117,6 @@ def _write_slabs(
     dims = field_dims(fields)
     axis, shards = dims[0], dict(zip(dims, layout.shards, strict=True))
     length, size = fields.sizes[axis], sum(data.nbytes for data in fields.data_vars.values())
-    done = 0
     for first, last in slabs(start, start + length, shards[axis], SLAB_BYTES * length // size):
         slab = fields.isel({axis: slice(first - start, last - start)})
         if scheduler != "threads":  # other processes would write to copies of the session, and that is lost
@@ -120,8 +131,19 @@ def _write_slabs(
             there = [name for name, data in slab.coords.items() if axis not in data.dims]
             write = slab.drop_vars(there).to_zarr(store, append_dim=axis, **common)
         write.compute(scheduler="threads", pool=threads)
-        done += last - first
-        progress(Event("ingest", _megabytes(size * done // length), _megabytes(size), "MB", message="writing"))
+        written(sum(data.nbytes for data in slab.data_vars.values()))
+
+
+def _counted(size: int, progress: Progress) -> Callable[[int], None]:
+    """Tells how much of `size` bytes is written, from how much each piece has."""
+    done = 0
+
+    def written(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(Event("ingest", _megabytes(done), _megabytes(size), "MB", message="writing"))
+
+    return written
 
 
 def _megabytes(size: int) -> int:

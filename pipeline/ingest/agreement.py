@@ -43,7 +43,8 @@ def assemble(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly, R
         raise SourceError("Q-MASK", "no point has values in every variable; check that the files belong together")
     if "sample" in reference.grid.dims:
         return assemble_samples(batch.good, state.archived, state.samples), reference
-    return assemble_times(batch.good, names, state.archived), reference
+    revise = config.source.revise == "accept"
+    return assemble_times(batch.good, names, state.archived, revise, state.taken), reference
 
 
 def _check_shape(candidate: Candidate, grid: xr.Dataset, names: Iterable[str]) -> None:
@@ -91,8 +92,10 @@ def enforce(config: Config, batch: Batch, state: Holdings, assembly: Assembly, l
     raise SourceError(first.rule, f"{first.path.name}: {first.message}{others}; {reason}, the archive is unchanged")
 
 
-def completed(config: Config, batch: Batch, state: Holdings, fields: xr.Dataset, reference: Reference) -> xr.Dataset:
-    """The fields as they are committed; static fields that do not fit move to the rejected."""
+def completed(
+    config: Config, batch: Batch, state: Holdings, fields: xr.Dataset | None, reference: Reference
+) -> xr.Dataset | None:
+    """The fields as they are committed, if any; static fields that do not fit move to the rejected."""
     missing = [name for name in config.of_role("static") if all(name not in one.fields for one in batch.static)]
     if state.archived is None and missing:
         raise SourceError(
@@ -102,4 +105,4 @@ def completed(config: Config, batch: Batch, state: Holdings, fields: xr.Dataset,
     statics, unfit = place_statics(config, batch.static, reference, state.archived)
     batch.static = [one for one in batch.static if all(one.path != rejection.path for rejection in unfit)]
     batch.rejected += unfit
-    return finished(config, fields, reference, state.archived is None, statics)
+    return None if fields is None else finished(config, fields, reference, state.archived is None, statics)

@@ -23,7 +23,7 @@ class IngestResult:
         fixed: What was put right in files that were taken.
         waiting: Files that are good but cannot go in, wholly or in part, before others arrive.
         ignored: Files that hold none of the configured variables.
-        appended: Frames (or samples) added along `dim`.
+        appended: Frames (or samples) added along `dim`; `revised`: frames that got other values.
         coverage: What the Archive holds now, in words.
     """
 
@@ -38,6 +38,7 @@ class IngestResult:
     coverage: str
     warned: tuple[Rejection, ...] = ()
     fixed: tuple[Rejection, ...] = ()
+    revised: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Rehearsal:
     Attributes:
         archived: What the Archive holds already, None where there is none.
         fields: What would be appended, lazily; None where there is nothing.
+        revised: Frames that would get other values.
         good: Files that passed every check of their own.
         skipped: Files that are in the Archive already.
         rejected: Files that break a rule.
@@ -68,3 +70,4 @@ class Rehearsal:
     warned: tuple[Rejection, ...] = ()
     fixed: tuple[Rejection, ...] = ()
     refused: str = ""
+    revised: int = 0

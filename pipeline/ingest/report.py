@@ -44,7 +44,7 @@ class Report:
         fixed: What was put right in accepted files.
         warned: Rules broken by files that were taken all the same; `rejected`: by files that were not.
         waiting: Gaps: files, good as they are, whose frames wait for others.
-        appended: Frames (or samples) added along `dim`.
+        appended: Frames (or samples) added along `dim`; `revised`: frames that got other values.
         coverage: What the archive holds, in words.
         size_bytes: Of the files that were read: all but the skipped and ignored ones.
         error: Why nothing was committed at all, if that was so.
@@ -66,6 +66,7 @@ class Report:
     seconds: float
     size_bytes: int
     error: str = ""
+    revised: int = 0
 
     @property
     def rejected_by_rule(self) -> dict[str, int]:
@@ -93,7 +94,7 @@ class Report:
             f"{len(self.accepted)} accepted, {len(self.fixed)} repairs, {len(self.warned)} warnings, "
             f"{len(self.waiting)} waiting, {len(self.rejected)} rejected{f' ({by_rule})' if by_rule else ''}, "
             f"{len(self.skipped)} skipped, {len(self.ignored)} ignored",
-            f"{self.appended} new along {self.dim}; the archive: {self.coverage}",
+            f"{self.appended} new along {self.dim}{_revised(self.revised)}; the archive: {self.coverage}",
             f"{self.seconds:.2f} s, {self.size_bytes / 1e6:.2f} MB read, {self.megabytes_per_second:.1f} MB/s",
             f"snapshot_id {self.snapshot_id or 'none'}",
         ]
@@ -136,6 +137,7 @@ def report_of(found: IngestResult | Rehearsal, seconds: float, error: str = "") 
         seconds=round(seconds, 3),
         size_bytes=sum(size_of(path) for path in read),
         error=error,
+        revised=found.revised,
     )
 
 
@@ -151,6 +153,10 @@ def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a Zarr folder; 0 where it is gone."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
+
+
+def _revised(count: int) -> str:
+    return f", revised {count} frame{'s' if count > 1 else ''}" if count else ""
 
 
 def _remarks(found: Iterable[Rejection]) -> tuple[Remark, ...]:

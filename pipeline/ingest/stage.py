@@ -17,12 +17,13 @@ import xarray as xr
 from .. import archive
 from ..assembly import Assembly, Candidate
 from ..config import Config
-from ..contents import coverage, notes
+from ..contents import coverage, headline, notes
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import holdings
-from ..progress import Progress, silent
+from ..progress import Event, Progress, silent
 from ..quarantine import Entry, Rejected, entries, record, settle
+from ..revision import revised_frames
 from ..sources import find
 from .agreement import assemble, completed, enforce
 from .batch import Batch, examine, require_variables
@@ -49,11 +50,18 @@ def ingest(
         SourceError: No folder, no file, a variable that no file holds, more rejected files than the configuration
             allows, or nothing good for an Archive that holds nothing yet. The Archive is unchanged.
         ConfigError: The Archive was made with other variables, units or boundary.
-        ArchiveError: It is locked, or the disk is full. The Archive is unchanged.
+        ArchiveError: Another process still wrote to it after `archive.wait_seconds`, or the disk is full. The Archive
+            is unchanged.
     """
     began = time.perf_counter()
     paths = [path for path in find(config.source_path, config.source.files) if only is None or path.absolute() in only]
-    with archive.lock(config.archive_path), ExitStack() as opened:
+    patience = config.archive.wait_seconds
+
+    def waiting(seconds: float) -> None:
+        message = "another process is writing to the archive, waiting"
+        progress(Event("ingest", int(seconds), int(patience), "s", message=message))
+
+    with archive.lock(config.archive_path, patience, waiting), ExitStack() as opened:
         state = holdings(config)
         known = {entry.sha256: entry for entry in entries(config.quarantine_path)}
         accepted = {sha256: entry.accepted_rules for sha256, entry in known.items()}
@@ -67,7 +75,7 @@ def ingest(
             found = _result(config, batch, Assembly(None, rejected=assembly.rejected, waiting=assembly.waiting))
             keep(config.ingests_path, report_of(found, time.perf_counter() - began, str(error)))
             raise
-        if assembly.fields is not None and reference is not None:
+        if assembly.commits and reference is not None:
             fields = completed(config, batch, state, assembly.fields, reference)
             _quarantine(config, batch, assembly)  # static fields that do not fit are known only now
             metadata = notes(config, assembly, reference, state, batch.static, batch.rejected)
@@ -78,8 +86,9 @@ def ingest(
                 config.archive_path,
                 fields,
                 config.archive,
-                message=f"ingest {len(assembly.used)} file(s): {coverage(fields)}",
+                message=headline(assembly),
                 metadata=metadata,
+                replacements=[one.replacement for one in assembly.revisions],
                 progress=progress,
                 scheduler=scheduler,
             )
@@ -115,7 +124,7 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
         except SourceError as error:
             refused = str(error)
         fields = assembly.fields
-        if fields is not None and reference is not None:
+        if assembly.commits and reference is not None:
             fields = completed(config, batch, state, fields, reference)
         yield Rehearsal(
             archived=state.archived,
@@ -129,6 +138,7 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
             warned=tuple(batch.warned),
             fixed=tuple(batch.fixed),
             refused=refused,
+            revised=len(revised_frames(assembly.revisions)),
         )
 
 
@@ -168,7 +178,7 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
     there = archive.exists(config.archive_path)
     archived = archive.open_dataset(config.archive_path) if there else xr.Dataset()
     dim = "sample" if "sample" in archived.dims else "time"
-    alone = [one for one in batch.static if one.alone and assembly.fields is not None]
+    alone = [one for one in batch.static if one.alone and assembly.commits]
     committed = (*(one.path for one in assembly.used), *(one.path for one in alone))
     return IngestResult(
         snapshot_id=archive.head(config.archive_path) if there else "",
@@ -182,4 +192,5 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
         coverage=coverage(archived) if there else "nothing",
         warned=tuple(batch.warned),
         fixed=tuple(one for one in batch.fixed if one.path in committed),
+        revised=len(revised_frames(assembly.revisions)),
     )

@@ -18,6 +18,7 @@ from ..climatology import Climatology, fit_climatology
 from ..config import Config
 from ..errors import ConfigError
 from ..grid import GridSpec
+from ..kept_statistics import training_statistics
 from ..progress import Progress, silent
 from ..statistics import Statistics, compute_statistics
 from ..tiles import Halo, Tiling
@@ -90,7 +91,7 @@ def prepare(
         snapshot_id: The version of the Archive to train on.
         progress: Told about the statistics.
         parent: The version to start from; its statistics are kept (see `parent`).
-        splits: In place of those of the configuration.
+        splits: In place of those of the configuration; their statistics are not kept for later versions.
 
     Raises:
         ConfigError: The Archive is too short for the splits and windows, or has another boundary.
@@ -104,19 +105,21 @@ def prepare(
                 f"boundary is {config.boundary}, but archive {config.archive_path} was ingested as {grid.boundary}; "
                 "set it to that, or ingest under another name"
             )
-        if splits is None:
-            splits = make_splits(dataset, config.split, config.gap, window.history + window.horizon)
+        parts = splits or make_splits(dataset, config.split, config.gap, window.history + window.horizon)
         if parent is not None:
-            return TrainingJob(config, snapshot_id, grid, splits, parent.statistics, parent.climatology, parent)
-        predicted = config.predicted
+            return TrainingJob(config, snapshot_id, grid, parts, parent.statistics, parent.climatology, parent)
         climatology = (
-            fit_climatology(dataset, predicted, splits.train, progress=progress) if config.model.anomaly else None
+            fit_climatology(dataset, config.predicted, parts.train, progress=progress) if config.model.anomaly else None
         )
-        variables = (*predicted, *config.of_role("forcing"))
-        statistics = compute_statistics(
-            dataset, variables, splits.train, progress, snapshot_id=snapshot_id, climatology=climatology
-        )
-        return TrainingJob(config, snapshot_id, grid, splits, statistics, climatology)
+        variables = (*config.predicted, *config.of_role("forcing"))
+        # A climatology is of the whole split: every departure from it is another with every frame that comes.
+        if climatology is None and splits is None:
+            statistics = training_statistics(config, snapshot_id, dataset, variables, parts.train, progress)
+        else:
+            statistics = compute_statistics(
+                dataset, variables, parts.train, progress, snapshot_id=snapshot_id, climatology=climatology
+            )
+        return TrainingJob(config, snapshot_id, grid, parts, statistics, climatology)
 
 
 def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaster:

@@ -305,7 +305,7 @@ def test_times_before_the_archive_and_between_its_steps(folder):
     save(folder, "early.nc", fields(0, 20))
     shifted = fields(20, 50)
     save(folder, "shifted.nc", shifted.assign_coords(time=shifted["time"] + np.timedelta64(30, "m")))
-    assert rules(ingest(config)) == {"early.nc": "Q-TIME", "shifted.nc": "Q-TIME"}
+    assert rules(ingest(config)) == {"early.nc": "Q-EARLY", "shifted.nc": "Q-TIME"}
 
 
 def test_what_comes_after_a_gap_waits_and_is_not_counted_as_rejected(folder):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config_operations import NightlyConfig
+from pipeline.exact_sums import Sums
 from pipeline.novelty import Drift, measure_drift
 from pipeline.retraining import decide
 from pipeline.statistics import Moments, Statistics
@@ -59,7 +60,7 @@ def test_what_speaks_against_the_champions_weights_is_said(rules, facts, word):
 
 
 def statistics(values: list[float]) -> Statistics:
-    moments = Moments.of(np.array(values))
+    moments = Moments.of([Sums.of(np.array(values))])
     return Statistics(("t2m",), moments, moments)
 
 

@@ -99,6 +99,7 @@ OTHERS = {
     "Q-NO-FOLDER",
     "Q-NO-FILES",
     "Q-OVERLAP",
+    "Q-EARLY",
     "Q-GAP",
     "Q-BUDGET",
     "Q-CHECKSUM",

@@ -1,16 +1,20 @@
-"""`minconv archive verify|export|gc` and what they print."""
+"""`minconv archive log|verify|export|gc` and what they print."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 import yaml
 from typer.testing import CliRunner
 
 from pipeline import archive
+from tests.conftest import made_weather
 from workflows.cli import app
 
 
@@ -37,6 +41,31 @@ def test_a_sound_archive_and_a_damaged_one(configuration: Path) -> None:
     assert result.exit_code == 1
     assert "2020-03-01T00:00 to 2020-03-10T23:00, block 0, 0: its file is missing or cannot be read" in result.stdout
     assert "chunks are damaged; put back its files from a backup" in result.stderr
+
+
+def test_the_log_says_what_each_version_did(configuration: Path) -> None:
+    tree = yaml.safe_load(configuration.read_text())
+    source = configuration.parent / "source"
+    tree["source"] |= {"path": str(source), "revise": "accept"}
+    configuration.write_text(yaml.safe_dump(tree))
+    source.mkdir()
+    weather = made_weather()
+    day = weather.isel(time=slice(24)).assign_coords(time=weather["time"].values[:24] + np.timedelta64(10, "D"))
+    weather["t2m"].values[3:5, 0, 0] += 1
+    xr.concat([weather, day], "time").to_netcdf(source / "revised.nc")
+    result = CliRunner().invoke(app, ["ingest", "-c", str(configuration), "--quiet"], catch_exceptions=False)
+    assert "1 file(s), 24 new along time, 2 revised" in result.stdout, result.stderr
+    lines = invoke("log", configuration, "--files").stdout.splitlines()
+    head = archive.head(configuration.parent / "runs" / "weather" / "archive")
+    (row,) = [line for line in lines if line.startswith(f"{head} ")]
+    assert row.endswith(
+        "ingest 1 file(s): 2020-03-11T00:00 to 2020-03-11T23:00, 24 frames; "
+        "revised 2 frames of t2m, 2020-03-01T03:00 to 2020-03-01T04:00"
+    )
+    short = hashlib.sha256((source / "revised.nc").read_bytes()).hexdigest()[:8]
+    assert f"  file     {short} revised.nc" in lines
+    assert f"  revised  t2m, 2020-03-01T03:00 to 2020-03-01T04:00, 2 frames, by {short} revised.nc" in lines
+    assert len(invoke("log", configuration).stdout.splitlines()) < len(lines)
 
 
 def test_export(configuration: Path, tmp_path: Path) -> None:

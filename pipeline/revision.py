@@ -1,0 +1,135 @@
+"""Revisions: files with other values for times that are archived.
+
+What lives here: finding the frames that differ, with the hashes of what was and what comes, and how that is noted. What
+does not: whether they are taken (`assembly`, by `source.revise`) and the writing (`archive`).
+
+    for one in find_revisions(path, digest, fields["t2m"], archived):
+        one.first, one.last, one.replacement.start
+    revised_between(commits)["t2m"]          # {48, 49, 50}, by number of the frame
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .archive import Commit, Replacement
+from .fields import time_text
+
+_COMPARED_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Revision:
+    """Consecutive frames of one variable for which a file has other values than the Archive.
+
+    Attributes:
+        path: The file; `digest`: its sha256.
+        replacement: The frames and their new values.
+        first: Time of the first as text; `last` of the last.
+        old: The sha256 of the values that they have, float32 in array order, masked points NaN; `new` of those in the
+            file.
+    """
+
+    path: Path
+    digest: str
+    replacement: Replacement
+    first: str
+    last: str
+    old: str
+    new: str
+
+    @property
+    def frames(self) -> range:
+        """Their numbers in the Archive."""
+        return range(self.replacement.start, self.replacement.stop)
+
+    def note(self) -> dict[str, Any]:
+        """What the commit keeps of it; JSON-able."""
+        return {
+            "variable": self.replacement.variable,
+            "start": self.replacement.start,
+            "stop": self.replacement.stop,
+            "first": self.first,
+            "last": self.last,
+            "file": self.path.name,
+            "sha256": self.digest,
+            "old": self.old,
+            "new": self.new,
+        }
+
+
+def find_revisions(path: Path, digest: str, field: xr.DataArray, archived: xr.Dataset) -> list[Revision]:
+    """The frames of a file that the Archive has with other values, read block by block.
+
+    Args:
+        path: The file.
+        digest: Its sha256.
+        field: One variable in the Archive's form, all of its times archived.
+        archived: The Archive.
+    """
+    name, valid = str(field.name), archived["mask"] == 1
+    places = np.searchsorted(archived["time"].values, field["time"].values)
+    values = field.where(valid).transpose(*archived[name].dims).astype("float32")
+    found = []
+    for rows, old, new in _runs(values, archived[name].where(valid), places):
+        replacement = Replacement(name, int(places[rows.start]), values.isel(time=slice(rows.start, rows.stop)))
+        first, last = (time_text(field["time"].values[row]) for row in (rows.start, rows.stop - 1))
+        found.append(Revision(path, digest, replacement, first, last, old, new))
+    return found
+
+
+def _runs(
+    values: xr.DataArray, archived: xr.DataArray, places: np.ndarray[Any, np.dtype[np.intp]]
+) -> Iterator[tuple[range, str, str]]:
+    """Rows of `values` that differ and follow each other in the Archive, with the hashes of old and new values."""
+    begun: int | None = None
+    old, new = hashlib.sha256(), hashlib.sha256()
+    step = max(1, int(_COMPARED_BYTES * len(places) // max(1, values.nbytes)))
+    for block in range(0, len(places), step):
+        here = slice(block, min(block + step, len(places)))
+        ours = values.isel(time=here).compute(scheduler="threads").values
+        theirs = archived.isel(time=places[here]).compute(scheduler="threads").values
+        same = ((ours == theirs) | (np.isnan(ours) & np.isnan(theirs))).all(axis=(1, 2))
+        for row, equal in enumerate(same, start=block):
+            if begun is not None and (equal or places[row] != places[row - 1] + 1):
+                yield range(begun, row), old.hexdigest(), new.hexdigest()
+                begun = None
+            if not equal:
+                if begun is None:
+                    begun, old, new = row, hashlib.sha256(), hashlib.sha256()
+                old.update(theirs[row - block].tobytes())
+                new.update(ours[row - block].tobytes())
+    if begun is not None:
+        yield range(begun, len(places)), old.hexdigest(), new.hexdigest()
+
+
+def revised_text(revisions: Sequence[Revision]) -> str:
+    """``revised 3 frames of t2m, 2020-01-01T00:00 to 2020-01-01T02:00``; empty where there are none."""
+    if not revisions:
+        return ""
+    count = len(revised_frames(revisions))
+    names = dict.fromkeys(one.replacement.variable for one in revisions)
+    ordered = sorted(revisions, key=lambda one: one.frames.start)
+    first, last = ordered[0].first, max(ordered, key=lambda one: one.frames.stop).last
+    return f"revised {count} frame{'s' if count > 1 else ''} of {', '.join(names)}, {first} to {last}"
+
+
+def revised_frames(revisions: Iterable[Revision]) -> set[int]:
+    """The numbers of the frames of which some variable is revised."""
+    return {frame for one in revisions for frame in one.frames}
+
+
+def revised_between(commits: Iterable[Commit]) -> dict[str, set[int]]:
+    """The frames of each variable that commits revised, by what they noted."""
+    found: dict[str, set[int]] = {}
+    for commit in commits:
+        for note in commit.metadata.get("revised", []):
+            found.setdefault(note["variable"], set()).update(range(note["start"], note["stop"]))
+    return found
