@@ -1,7 +1,7 @@
 """Writing to an Archive: one dataset, one commit, all or nothing.
 
 What lives here: cutting a dataset into slabs of whole shards, their encoding, the commit. What does not: the lock
-(`writer_lock`), what is swept up after a failure (`repository`).
+(`writer_lock`), what is swept up after a failure (`leftovers`).
 
     commit = write(path, dataset, ArchiveConfig(), message="January", metadata={"files": [...]})
 """
@@ -17,18 +17,21 @@ import icechunk
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from ..config import ArchiveConfig
 from ..errors import ArchiveError
 from ..executor import DaskScheduler
+from ..failpoints import reach
 from ..fields import check_continues, contract_fields, field_dims, numbered
 from ..layout import ArrayLayout, blocks, plan, slabs
 from ..progress import Event, Progress, silent
 from .checksums import record
 from .history import Commit, as_commit
+from .integrity import CHECKSUM, checked
+from .leftovers import unfinished
 from .reading import open_store
-from .repository import BRANCH, is_empty, translated, unfinished
+from .repository import BRANCH, is_empty, translated
 from .writer_lock import LOCK_SECONDS, lock
 
 SLAB_BYTES = 64 * 2**20
@@ -70,6 +73,7 @@ def write(
     with (
         lock(path, lock_timeout),
         translated(path, "written"),
+        checked(),  # an append reads the shard that it goes on with
         unfinished(path) as repository,
         # Its end waits for its threads: of a write that failed, none still writes when its remains are swept up.
         ThreadPoolExecutor(os.cpu_count()) as threads,
@@ -88,8 +92,10 @@ def write(
             layout_there = _stored_layout(session.store, ordered)
             _write_slabs(session.store, ordered, length, layout_there, progress, scheduler, threads)
         record(session, threads)
-        session.commit(message, metadata)
-        return as_commit(next(iter(repository.ancestry(branch=BRANCH))))
+        reach("archive.commit.before")
+        snapshot_id = session.commit(message, metadata)
+    with translated(path, "read"):
+        return as_commit(repository.lookup_snapshot(snapshot_id))
 
 
 def _write_slabs(
@@ -119,7 +125,9 @@ def _write_slabs(
         else:
             there = [name for name, data in slab.coords.items() if axis not in data.dims]
             write = slab.drop_vars(there).to_zarr(store, append_dim=axis, **common)
+        reach("archive.slab.arrays")
         write.compute(scheduler="threads", pool=threads)
+        reach("archive.slab.written")
         done += last - first
         progress(Event("ingest", _megabytes(size * done // length), _megabytes(size), "MB", message="writing"))
 
@@ -136,7 +144,7 @@ def _encoding(fields: xr.Dataset, layout: ArrayLayout) -> dict[str, dict[str, An
             "dtype": "float32",
             "chunks": layout.chunks,
             "shards": layout.shards,
-            "compressors": (codec,),
+            "compressors": (codec, CHECKSUM),
             "fill_value": np.float32(np.nan),
             "_FillValue": np.float32(np.nan),
         }
@@ -144,7 +152,7 @@ def _encoding(fields: xr.Dataset, layout: ArrayLayout) -> dict[str, dict[str, An
     }
     for name, data in fields.coords.items():
         growing = name in ("time", "sample")
-        encoding[str(name)] = {"chunks": (4096,) if growing else data.shape}
+        encoding[str(name)] = {"chunks": (4096,) if growing else data.shape, "compressors": (ZstdCodec(), CHECKSUM)}
         if data.dtype.kind == "M":
             encoding[str(name)] |= _TIME_ENCODING
         elif data.dtype.kind == "f":
