@@ -5,8 +5,8 @@ Zarr. What does not: checking input (`quality`), choosing what goes in (`ingest`
 
 An Archive is a folder. A write is one commit, all or nothing, under a file lock beside the folder (``<archive>.lock``):
 Icechunk on a local filesystem loses commits without one. Killed at any moment, `main` still names the previous commit;
-the next write sweeps up what the killed one left. After `os.fork` Icechunk deadlocks: start worker processes with
-spawn or forkserver and let them open the Archive themselves.
+the next write (or `recover`) sweeps up what the killed one left. After `os.fork` Icechunk deadlocks: start worker
+processes with spawn or forkserver and let them open the Archive themselves.
 
     commit = write(path, dataset, ArchiveConfig(), message="January", metadata={"files": [...]})
     dataset = open_dataset(path, commit.snapshot_id)
@@ -19,6 +19,7 @@ from .checksums import Damage, Verification, verify
 from .export import export
 from .garbage import Garbage, collect
 from .history import Commit, head, log
+from .leftovers import Leftovers, leftovers, recover
 from .reading import ArchiveInfo, info, open_arrays, open_dataset
 from .replacing import Replacement
 from .repository import exists
@@ -30,6 +31,7 @@ __all__ = [
     "Commit",
     "Damage",
     "Garbage",
+    "Leftovers",
     "Replacement",
     "Verification",
     "collect",
@@ -37,10 +39,12 @@ __all__ = [
     "export",
     "head",
     "info",
+    "leftovers",
     "lock",
     "log",
     "open_arrays",
     "open_dataset",
+    "recover",
     "time_text",
     "verify",
     "write",

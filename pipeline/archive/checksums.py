@@ -27,9 +27,11 @@ import zarr
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ..failpoints import reach
 from ..fields import time_text
 from ..progress import Event, Progress, silent
-from .repository import readonly_store, translated
+from .integrity import readable
+from .repository import readonly_store
 
 GROUP = "checksums"
 _BYTES = hashlib.sha256().digest_size
@@ -79,6 +81,7 @@ def record(session: icechunk.Session, threads: Executor) -> None:
         for place, digest in zip(places, digests, strict=True):
             table[place] = np.frombuffer(digest or bytes(_BYTES), "uint8")
         sums.create_array(name, data=table, chunks=table.shape, overwrite=True)
+        reach("archive.checksums.array")
 
 
 def verify(path: Path, snapshot_id: str | None = None, progress: Progress = silent) -> Verification:
@@ -93,7 +96,7 @@ def verify(path: Path, snapshot_id: str | None = None, progress: Progress = sile
         ArchiveError: No Archive, no such version, or the list of its chunks cannot be read.
     """
     store = readonly_store(path, snapshot_id)
-    with translated(path, "read"), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with readable(path), ThreadPoolExecutor(os.cpu_count()) as threads:
         root = zarr.open_group(store, mode="r")
         work = [(name, place, known) for name, array in sorted(root.arrays()) for place, known in _known(root, array)]
         states = threads.map(lambda one: _state(store, *one), work)

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import ArchiveError
+from ..failpoints import reach
 from .reading import open_arrays, open_dataset
 from .repository import translated
 
@@ -51,7 +52,9 @@ def export(path: Path, target: Path, snapshot_id: str | None = None) -> None:
                 fields.to_netcdf(made, engine="netcdf4", unlimited_dims=[field.dims[0]])
             else:
                 fields.to_zarr(made, zarr_format=3, consolidated=False)
+            reach("archive.export.made")
             os.rename(made, place)
+            reach("archive.export.renamed")
     finally:
         _remove(made)
 

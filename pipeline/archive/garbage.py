@@ -23,8 +23,10 @@ from typing import Any
 import icechunk
 import zarr
 
+from ..failpoints import reach
 from .checksums import GROUP
 from .history import Commit, as_commit, log
+from .leftovers import remove_beside, remove_staged
 from .repository import BRANCH, open_repository, require_archive, translated
 from .writer_lock import LOCK_SECONDS, lock
 
@@ -64,10 +66,13 @@ def collect(
     """
     require_archive(path)
     with lock(path, lock_timeout), translated(path, "cleaned up"):
+        remove_beside(path)
         if apply:
+            remove_staged(path)
             return _collect(path, pinned, keep_days)
         with tempfile.TemporaryDirectory(prefix=f".{Path(path).name}.gc", dir=Path(path).absolute().parent) as made:
             shutil.copytree(path, Path(made) / "copy", copy_function=_copy)
+            reach("archive.gc.copied")
             return _collect(Path(made) / "copy", pinned, keep_days)
 
 
@@ -94,12 +99,16 @@ def _collect(path: Path, pinned: Collection[str], keep_days: float) -> Garbage:
     )
     for name in set(stay) - set(tagged):
         repository.create_tag(_PIN + name, name)
+        reach("archive.gc.pinned")
     if old:
         _fold(repository, commits)
     for name in set(tagged) - set(pinned):
         repository.delete_tag(_PIN + name)
+        reach("archive.gc.unpinned")
     repository.expire_snapshots(limit)
+    reach("archive.gc.expired")
     freed = repository.garbage_collect(datetime.datetime.now(datetime.UTC))
+    reach("archive.gc.collected")
     kept = tuple(name for name in stay if name in _ids(old) | set(tagged))
     return Garbage(dropped, kept, freed.chunks_deleted, freed.bytes_deleted)
 
@@ -119,3 +128,4 @@ def _fold(repository: icechunk.Repository, commits: Sequence[Commit]) -> None:
     root = zarr.open_group(session.store, mode="r+")
     root.require_group(GROUP).attrs["versions_dropped_at"] = datetime.datetime.now(datetime.UTC).isoformat()
     session.commit("versions before this one were dropped by 'minconv archive gc'", notes)
+    reach("archive.gc.folded")

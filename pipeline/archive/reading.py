@@ -20,7 +20,8 @@ import zarr
 from ..errors import ArchiveError
 from ..fields import time_text
 from .history import log
-from .repository import readonly_store, translated
+from .integrity import ReadingStore, readable
+from .repository import readonly_store
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ def open_dataset(path: Path, snapshot_id: str | None = None, chunks: dict[str, i
 
     Returns:
         Fields float32 with dims (time, lat, lon), (time, y, x) or (sample, time, y, x); among the coordinates `mask`
-        (1 = valid).
+        (1 = valid). Reading them raises `ArchiveError` where a chunk is damaged or missing.
 
     Raises:
         ArchiveError: No Archive, or no such version.
     """
     store = readonly_store(path, snapshot_id)
-    with translated(path, "read"):
-        return open_store(store, chunks)
+    with readable(path):
+        return open_store(ReadingStore(store, path), chunks)
 
 
 def open_arrays(path: Path, names: Sequence[str], snapshot_id: str | None = None) -> dict[str, zarr.Array[Any]]:
@@ -74,8 +75,8 @@ def open_arrays(path: Path, names: Sequence[str], snapshot_id: str | None = None
         ArchiveError: No Archive, no such version, or no such array.
     """
     store = readonly_store(path, snapshot_id)
-    with translated(path, "read"):
-        group = zarr.open_group(store, mode="r")
+    with readable(path):
+        group = zarr.open_group(ReadingStore(store, path), mode="r")
         arrays = dict(group.arrays())
     if missing := [name for name in names if name not in arrays]:
         raise ArchiveError(
@@ -109,7 +110,7 @@ def info(path: Path, snapshot_id: str | None = None) -> ArchiveInfo:
         )
 
 
-def open_store(store: icechunk.IcechunkStore, chunks: dict[str, int] | None = None) -> xr.Dataset:
+def open_store(store: icechunk.IcechunkStore | ReadingStore, chunks: dict[str, int] | None = None) -> xr.Dataset:
     """The fields behind a Zarr store, decoded, in the order of their names."""
     dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, chunks=chunks, decode_timedelta=False)
     # a store lists its arrays in no certain order

@@ -1,7 +1,7 @@
 """The Icechunk repository under an Archive: where it is, whether it is one, and its errors as one sentence.
 
-What lives here: making, opening and sweeping the repository. What does not: what is in it (`history`, `reading`,
-`writing`).
+What lives here: making and opening the repository. What does not: what is in it (`history`, `reading`, `writing`), what
+a killed writer left of one (`leftovers`).
 
     with translated(path, "read"):
         open_repository(path).lookup_branch(BRANCH)
@@ -9,46 +9,19 @@ What lives here: making, opening and sweeping the repository. What does not: wha
 
 from __future__ import annotations
 
-import datetime
 import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import icechunk
 
 from ..errors import ArchiveError
+from ..failpoints import reach
 
 BRANCH = "main"
-
-
-@contextmanager
-def unfinished(path: Path) -> Iterator[icechunk.Repository]:
-    """The repository to write to; what a failed or killed write left behind is swept up, `main` is never touched."""
-    marker = Path(path).absolute().with_name(Path(path).name + ".unfinished")
-    created = not is_repository(path)
-    repository = create_repository(path) if created else open_repository(path)
-    if marker.exists():
-        sweep(repository)
-    marker.touch()
-    try:
-        yield repository
-    except BaseException:
-        if created:
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            sweep(repository)
-        marker.unlink(missing_ok=True)
-        raise
-    marker.unlink()
-
-
-def sweep(repository: icechunk.Repository) -> None:
-    """Delete objects that no commit refers to; only ever called by the holder of the lock."""
-    with suppress(icechunk.IcechunkError):  # a disk in trouble must not hide the error that brought us here
-        repository.garbage_collect(datetime.datetime.now(datetime.UTC))
 
 
 def create_repository(path: Path) -> icechunk.Repository:
@@ -56,11 +29,22 @@ def create_repository(path: Path) -> icechunk.Repository:
     target = Path(path).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ArchiveError(f"{path} is there already and is not an archive; choose another name or move it away")
-    made = target.with_name(f".{target.name}.new")
+    made = half_made(path)
     shutil.rmtree(made, ignore_errors=True)
-    icechunk.Repository.create(_storage(made))
-    os.rename(made, target)
+    try:
+        icechunk.Repository.create(_storage(made))
+        reach("archive.repository.made")
+        os.rename(made, target)
+        reach("archive.repository.renamed")
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
     return open_repository(path)
+
+
+def half_made(path: Path) -> Path:
+    """Where an Archive lies while it is made, or removed."""
+    return Path(path).absolute().with_name(f".{Path(path).name}.new")
 
 
 def _storage(path: Path) -> icechunk.Storage:

@@ -16,6 +16,7 @@ from pathlib import Path
 import filelock
 
 from ..errors import ArchiveError
+from ..failpoints import reach
 
 LOCK_SECONDS = 600.0
 _TOLD_EVERY_SECONDS = 1.0
@@ -46,6 +47,7 @@ def lock(path: Path, timeout: float = LOCK_SECONDS, waiting: Callable[[float], N
     except OSError as error:
         raise ArchiveError(f"archive {path} cannot be locked ({error.strerror}); check its folder's rights") from error
     try:
+        reach("archive.lock.taken")
         yield
     finally:
         guard.release()

@@ -1,7 +1,7 @@
 """Writing to an Archive: one dataset, one commit, all or nothing.
 
 What lives here: cutting a dataset into slabs of whole shards, their encoding, the commit. What does not: the lock
-(`writer_lock`), what is swept up after a failure (`repository`).
+(`writer_lock`), what is swept up after a failure (`leftovers`).
 
     commit = write(path, dataset, ArchiveConfig(), message="January", metadata={"files": [...]})
 """
@@ -18,19 +18,22 @@ import icechunk
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from ..config import ArchiveConfig
 from ..errors import ArchiveError
 from ..executor import DaskScheduler
+from ..failpoints import reach
 from ..fields import check_continues, contract_fields, field_dims, numbered
 from ..layout import ArrayLayout, blocks, plan, slabs
 from ..progress import Event, Progress, silent
 from .checksums import record
 from .history import Commit, as_commit
+from .integrity import CHECKSUM, checked
+from .leftovers import unfinished
 from .reading import open_store
 from .replacing import Replacement, check_replacements, replace_frames
-from .repository import BRANCH, is_empty, translated, unfinished
+from .repository import BRANCH, is_empty, translated
 from .writer_lock import LOCK_SECONDS, lock
 
 SLAB_BYTES = 64 * 2**20
@@ -77,6 +80,7 @@ def write(
     with (
         lock(path, lock_timeout),
         translated(path, "written"),
+        checked(),  # an append reads the shard that it goes on with
         unfinished(path) as repository,
         # Its end waits for its threads: of a write that failed, none still writes when its remains are swept up.
         ThreadPoolExecutor(os.cpu_count()) as threads,
@@ -100,8 +104,10 @@ def write(
                 layout_there = _stored_layout(session.store, ordered)
                 _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads)
         record(session, threads)
-        session.commit(message, metadata)
-        return as_commit(next(iter(repository.ancestry(branch=BRANCH))))
+        reach("archive.commit.before")
+        snapshot_id = session.commit(message, metadata)
+    with translated(path, "read"):
+        return as_commit(repository.lookup_snapshot(snapshot_id))
 
 
 def _write_slabs(
@@ -130,7 +136,9 @@ def _write_slabs(
         else:
             there = [name for name, data in slab.coords.items() if axis not in data.dims]
             write = slab.drop_vars(there).to_zarr(store, append_dim=axis, **common)
+        reach("archive.slab.arrays")
         write.compute(scheduler="threads", pool=threads)
+        reach("archive.slab.written")
         written(sum(data.nbytes for data in slab.data_vars.values()))
 
 
@@ -158,7 +166,7 @@ def _encoding(fields: xr.Dataset, layout: ArrayLayout) -> dict[str, dict[str, An
             "dtype": "float32",
             "chunks": layout.chunks,
             "shards": layout.shards,
-            "compressors": (codec,),
+            "compressors": (codec, CHECKSUM),
             "fill_value": np.float32(np.nan),
             "_FillValue": np.float32(np.nan),
         }
@@ -166,7 +174,7 @@ def _encoding(fields: xr.Dataset, layout: ArrayLayout) -> dict[str, dict[str, An
     }
     for name, data in fields.coords.items():
         growing = name in ("time", "sample")
-        encoding[str(name)] = {"chunks": (4096,) if growing else data.shape}
+        encoding[str(name)] = {"chunks": (4096,) if growing else data.shape, "compressors": (ZstdCodec(), CHECKSUM)}
         if data.dtype.kind == "M":
             encoding[str(name)] |= _TIME_ENCODING
         elif data.dtype.kind == "f":
