@@ -26,6 +26,7 @@ class Holdings:
         archived: All of it, lazily; None where there is no Archive.
         digests: The sha256 of files all of whose values are in it.
         nan_points: For each variable, at how many points it is permanently missing by itself.
+        together: The sets of variables that files which made it held.
         samples: First and last number of the samples of each file, and where in the Archive they start.
     """
 
@@ -33,6 +34,7 @@ class Holdings:
     digests: frozenset[str] = frozenset()
     nan_points: dict[str, int] = field(default_factory=dict)
     samples: dict[tuple[int, int], int] = field(default_factory=dict)
+    together: frozenset[frozenset[str]] = frozenset()
 
 
 def holdings(config: Config) -> Holdings:
@@ -66,6 +68,7 @@ def holdings(config: Config) -> Holdings:
         frozenset(file["sha256"] for file in files if file.get("complete")),
         dict(commits[-1].metadata.get("nan_points", {})),
         {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
+        frozenset(frozenset(file.get("variables", ())) for file in files),
     )
 
 

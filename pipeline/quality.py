@@ -5,7 +5,7 @@ the contract. What does not: opening files and the rules broken while doing so (
 Q-NOT-ZARR, Q-TRUNCATED, Q-MISSING-VARIABLE, Q-UNITS, Q-DIMENSIONS, Q-TIME, Q-GRID), and joining files (`assembly`:
 Q-OVERLAP, Q-GAP), and what a configuration may allow (`suspicion`).
 
-    survey = take_survey(fields)                       # reads every value once, block by block
+    survey = take_survey(fields).variables             # reads every value once, block by block
     check_finite(survey)                               # SourceError Q-INF
 
 A check raises `SourceError`; `ingest` turns it into the `Rejection` of that file.
@@ -13,7 +13,7 @@ A check raises `SourceError`; `ingest` turns it into the `Rejection` of that fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,35 @@ from .cadence import Cadence
 from .errors import SourceError
 from .executor import DaskScheduler
 from .fields import time_text
-from .rules import Action
+from .rules import RULES, Action
+from .sources.codecs import remedy, rule_of_unreadable
+from .sources.projection import CURVILINEAR
+from .zero_blocks import zero_block_points
 
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Points = np.ndarray[Any, np.dtype[np.bool_]]
+UNREADABLE = (OSError, RuntimeError, ValueError, IndexError, KeyError)  # raised by the libraries where a chunk is bad
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file that is not taken, the id of the rule it breaks, and what is wrong with it in one sentence."""
+    """A file that is not taken, the id of the rule it breaks, and what is wrong with it in one sentence.
+
+    Attributes:
+        entry: Its name in the quarantine, where it has one.
+    """
 
     rule: str
     path: Path
     message: str
+    entry: str = ""
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.path.name}: {self.message}"
+        found = f"{self.rule}: {self.path.name}: {self.message}"
+        if not self.entry:
+            return found
+        joint = " " if found.endswith("?") else "; "
+        return f"{found}{joint}quarantined as {self.entry}, then 'minconv quarantine retry {self.entry}'"
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,24 @@ class Lenience:
     Attributes:
         warned: Rules whose breach is told.
         off: Rules that are not looked at.
+        strict: Repairs that are not made: a file in need of one is rejected.
     """
 
     warned: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
+    strict: frozenset[str] = frozenset()
+
+    def repaired(self, path: Path, rule: str, message: str) -> list[Rejection]:
+        """What is told of a repair.
+
+        Raises:
+            SourceError: Such repairs are not to be made.
+        """
+        if rule in self.strict:
+            raise SourceError(
+                rule, f"{message}: expected nothing to be put right (quality.rules.{rule}: reject); correct the file"
+            )
+        return [Rejection(rule, path, message)]
 
     def judged(self, path: Path, check: Callable[[], None]) -> list[Rejection]:
         """The warning that a check of a file comes to, if any.
@@ -74,7 +101,8 @@ def lenience_of(actions: Mapping[str, Action], accepted: frozenset[str]) -> Leni
     """What a configuration (`quality.actions`) and a person who accepted a file against rules leave of the rules."""
     warned = frozenset(rule for rule, action in actions.items() if action == "warn")
     off = frozenset(rule for rule, action in actions.items() if action == "off")
-    return Lenience(warned | accepted, off - accepted)
+    strict = frozenset(rule for rule, action in actions.items() if action == "reject" and RULES[rule].default == "fix")
+    return Lenience(warned | accepted, off - accepted, strict - accepted)
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,8 @@ class VariableSurvey:
         lowest: Smallest value, NaN apart; `highest` likewise. Infinite where there is an Inf; NaN where all is NaN.
         means: Mean over the grid, of each frame [T], or of each sample [S, T].
         unchanged: Whether a frame equals the one before, and is not of one value throughout; likewise, [T - 1].
+        prints: What tells each frame from others: a weighted sum, the smallest and the largest value; likewise, [T, 3].
+        zero_blocks: Zeros in each frame that make blocks (see `zero_blocks`); likewise, [T].
     """
 
     always_nan: Points
@@ -95,48 +125,85 @@ class VariableSurvey:
     highest: float
     means: Series
     unchanged: Points
+    prints: Series
+    zero_blocks: Series
 
 
-def take_survey(fields: xr.Dataset, scheduler: DaskScheduler = "threads") -> dict[str, VariableSurvey]:
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of a file showed.
+
+    Attributes:
+        variables: By name.
+        excesses: For each relation between variables, by how much it is broken at most, in each frame.
+    """
+
+    variables: dict[str, VariableSurvey]
+    excesses: tuple[Series, ...] = ()
+
+
+def take_survey(
+    fields: xr.Dataset, scheduler: DaskScheduler = "threads", excesses: Sequence[xr.DataArray] = ()
+) -> Survey:
     """Read every value once, block by block.
 
     Args:
         fields: Lazy or in memory, with the grid last.
         scheduler: What Dask computes with.
+        excesses: Made of the same fields, which are read once for both.
 
     Raises:
-        SourceError: ``Q-TRUNCATED``: some block cannot be read.
+        SourceError: ``Q-TRUNCATED``: some block cannot be read; ``Q-CODEC``: nothing here decodes it.
     """
-    return {str(name): _survey(field, scheduler) for name, field in fields.data_vars.items()}
+    wanted = {f"{name} {key}": data for name, field in fields.data_vars.items() for key, data in _wanted(field).items()}
+    space = next(iter(fields.data_vars.values())).dims[-2:]
+    wanted |= {f"excess {number}": field.fillna(-np.inf).max(space) for number, field in enumerate(excesses)}
+    try:
+        found = xr.Dataset(wanted).compute(scheduler=scheduler)
+    except UNREADABLE as error:
+        raise _unreadable(fields, error) from error
+    variables = {}
+    for name, field in fields.data_vars.items():
+        own = {
+            key: found[f"{name} {key}"].transpose("kind", ..., missing_dims="ignore").values for key in _wanted(field)
+        }
+        variables[str(name)] = _survey(own)
+    return Survey(variables, tuple(found[f"excess {number}"].values for number in range(len(excesses))))
 
 
-def _survey(field: xr.DataArray, scheduler: DaskScheduler) -> VariableSurvey:
+def _wanted(field: xr.DataArray) -> dict[str, xr.DataArray]:
+    """What is computed of a variable in one go."""
     missing, frames, space = field.isnull(), field.dims[:-2], field.dims[-2:]
     # two sums per frame: the plain one, and one in which every point counts differently, as a fingerprint
     shape = tuple(field.sizes[dim] for dim in space)
     weights = np.stack([np.ones(shape), np.random.default_rng(0).uniform(0.5, 1.5, shape)])
-    wanted = {
+    return {
         "always": missing.all(frames),
         "ever": missing.any(frames),
         "lowest": field.fillna(np.inf).min(space, skipna=False),
         "highest": field.fillna(-np.inf).max(space, skipna=False),
         "sums": xr.dot(field.fillna(0.0), xr.DataArray(weights, dims=("kind", *space)), dim=space),
+        "zeros": xr.apply_ufunc(
+            zero_block_points,
+            field,
+            input_core_dims=[space],
+            dask="parallelized",
+            output_dtypes=[np.intp],
+            dask_gufunc_kwargs={"allow_rechunk": True},
+        ),
     }
-    try:
-        found = xr.Dataset(wanted).compute(scheduler=scheduler)
-    except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
-        raise SourceError(
-            "Q-TRUNCATED", f"variable {field.name!r} {_unreadable(field, error)}; fetch it again"
-        ) from error
-    always, ever = found["always"].values, found["ever"].values
-    low, high = found["lowest"].values, found["highest"].values
+
+
+def _survey(found: Mapping[str, Series]) -> VariableSurvey:
+    always, ever, low, high, sums = (found[key] for key in ("always", "ever", "lowest", "highest", "sums"))
     lowest, highest = float(low.min()), float(high.max())
-    sums = found["sums"].transpose("kind", *frames).values
     if always.all():
         lowest = highest = float("nan")
     means = sums[0] / max(1, int((~always).sum()))
     ever = always if np.array_equal(always, ever) else ever
-    return VariableSurvey(always, ever, lowest, highest, means, _unchanged(sums[1], low, high, always.size))
+    unchanged = _unchanged(sums[1], low, high, always.size)
+    prints = np.stack([sums[1], low, high], axis=-1)
+    return VariableSurvey(always, ever, lowest, highest, means, unchanged, prints, found["zeros"])
 
 
 def _unchanged(prints: Series, low: Series, high: Series, points: int) -> Points:
@@ -148,18 +215,32 @@ def _unchanged(prints: Series, low: Series, high: Series, points: int) -> Points
         return result
 
 
-def _unreadable(field: xr.DataArray, error: BaseException) -> str:
-    """Which block of a field cannot be read, and why; at worst what was said of the whole."""
-    axis = str(field.dims[0])
-    stops = np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))
-    where = "cannot be read"
-    for start, stop in zip((0, *stops[:-1]), stops, strict=True):
-        try:
-            field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads")
-        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as found:
-            where, error = f"cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}", found
+def _unreadable(fields: xr.Dataset, error: BaseException) -> SourceError:
+    """Which blocks of which field cannot be read, and why; at worst what was said of the whole."""
+    message, cause = "it cannot be read", error
+    for name, field in fields.data_vars.items():
+        axis = str(field.dims[0])
+        stops = [int(stop) for stop in np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))]
+        spans = list(zip((0, *stops[:-1]), stops, strict=True))
+        broken = [(span, found) for span in spans if (found := _failure(field.isel({axis: slice(*span)}))) is not None]
+        if broken:
+            (start, stop), cause = broken[0]
+            message = (
+                f"variable {name!r} cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}, expected "
+                f"{len(spans)} blocks, read {len(spans) - len(broken)}"
+            )
             break
-    return f"{where} ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    rule = rule_of_unreadable(cause)
+    reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    return SourceError(rule, f"{message} ({reason}); {remedy(rule)}")
+
+
+def _failure(field: xr.DataArray) -> BaseException | None:
+    try:
+        field.compute(scheduler="threads")
+    except UNREADABLE as error:
+        return error
+    return None
 
 
 def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:
@@ -211,10 +292,18 @@ def check_grid(fields: xr.Dataset, reference: xr.Dataset) -> None:
     Raises:
         SourceError: ``Q-DIMENSIONS``, ``Q-GRID`` or ``Q-TIME``.
     """
+    found, expected = (_projection(one) for one in (fields, reference))
+    if found.startswith(CURVILINEAR) and "lat" in reference.dims:
+        raise SourceError(
+            "Q-GRID", "its latitudes and longitudes are curvilinear, expected one axis of each; regrid the file"
+        )
+    if found and expected and found != expected:
+        raise SourceError("Q-GRID", f"its grid is {found}, expected {expected}; regrid the file")
     if fields.sizes.keys() != reference.sizes.keys():
         raise SourceError(
             "Q-DIMENSIONS",
-            f"dimensions are {', '.join(map(str, fields.sizes))}, expected {', '.join(map(str, reference.sizes))}",
+            f"dimensions are {', '.join(map(str, fields.sizes))}, expected {', '.join(map(str, reference.sizes))}; "
+            "bring it to the same dimensions",
         )
     for dim in map(str, fields.dims):
         if dim == "sample" or (dim == "time" and "sample" not in fields.dims):
@@ -232,6 +321,12 @@ def check_grid(fields: xr.Dataset, reference: xr.Dataset) -> None:
             )
     if fields["time"].dtype.kind != reference["time"].dtype.kind:
         raise SourceError("Q-TIME", "times are relative here and dates elsewhere, or the reverse; make them alike")
+
+
+def _projection(fields: xr.Dataset) -> str:
+    """What lies under the axes of the fields, as `sources.projection` puts it; empty where no variable says so."""
+    told = [str(field.attrs["projection"]) for field in fields.data_vars.values() if "projection" in field.attrs]
+    return told[0] if told else ""
 
 
 def _close(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
