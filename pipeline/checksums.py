@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from .errors import SourceError
+from .file_pattern import leads_out
 
 FILE = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
@@ -18,7 +19,7 @@ def stated_digests(folder: Path) -> dict[Path, str]:
     """What is stated, by path; names count from the folder.
 
     Raises:
-        SourceError: ``Q-CHECKSUM``: a line is none of `sha256sum`.
+        SourceError: ``Q-CHECKSUM``: a line is none of `sha256sum`; ``Q-PATH``: it names something outside.
     """
     place = folder / FILE
     if not place.is_file():
@@ -30,6 +31,11 @@ def stated_digests(folder: Path) -> dict[Path, str]:
             raise SourceError(
                 "Q-CHECKSUM",
                 f"line {number} of {place} is not '<sha256>  <name>'; write it with sha256sum, or remove it",
+            )
+        if found is not None and leads_out(found[2]):
+            raise SourceError(
+                "Q-PATH",
+                f"line {number} of {place} names {found[2]!r}, expected a name inside the folder; correct that line",
             )
         if found is not None:
             stated[folder / found[2]] = found[1].lower()

@@ -158,6 +158,10 @@ class Config(Section):
             raise ValueError(
                 f"quality.max_jump must name variables that vary ({', '.join(self.varying)}), got {unknown[0]!r}"
             )
+        if unknown := [name for name in self.quality.tiny_negative if name not in self.varying]:
+            raise ValueError(
+                f"quality.tiny_negative must name variables that vary ({', '.join(self.varying)}), got {unknown[0]!r}"
+            )
         if self.model.damping and not self.model.tendency:
             raise ValueError("model.damping needs model.tendency=true, got false")
         if self.tiles is not None:

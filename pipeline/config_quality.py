@@ -7,7 +7,8 @@ What lives here: the section. What does not: the table of rules (`rules`), the c
 
 from __future__ import annotations
 
-from typing import Annotated
+import difflib
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -19,7 +20,7 @@ class QualityConfig(Section):
     """What is done about input that breaks a rule."""
 
     rules: dict[str, Action] = Field(
-        {}, description="by the id of a rule: reject the file, warn and take it, or do not look (off)"
+        {}, description="by the id of a rule: reject the file, warn and take it, fix it, or do not look (off)"
     )
     frozen_frames: Annotated[Positive, Field(ge=2)] = Field(
         6, description="so many equal frames in a row break Q-FROZEN; frames of one value throughout do not count"
@@ -27,21 +28,39 @@ class QualityConfig(Section):
     max_jump: dict[str, Annotated[Number, Field(gt=0.0)]] = Field(
         {}, description="by variable: largest change of its mean over the grid from frame to frame, in its units"
     )
+    tiny_negative: dict[str, Annotated[Number, Field(ge=0.0)]] = Field(
+        {},
+        description="by variable: how far below zero a value is put to zero (Q-FIX-NEGATIVE); else by standard name",
+    )
     max_values: Positive = Field(2**36, description="values of one variable in one file; more break Q-BUDGET")
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, rules: Any) -> Any:
+        """YAML reads off as false."""
+        if not isinstance(rules, dict):
+            return rules
+        return {rule: "off" if action is False else action for rule, action in rules.items()}
 
     @field_validator("rules")
     @classmethod
     def _rules_can_be_changed(cls, rules: dict[str, Action]) -> dict[str, Action]:
-        changeable = [rule.id for rule in RULES.values() if rule.choices]
-        for rule in rules:
-            if rule not in changeable:
-                raise ValueError(f"must be among the rules that can be changed ({', '.join(changeable)}), got {rule!r}")
+        for rule, action in rules.items():
+            if rule not in RULES:
+                near = difflib.get_close_matches(rule.upper(), RULES, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "docs/quality.md lists them"
+                raise ValueError(f"there is no rule {rule!r}; {hint}")
+            choices = RULES[rule].choices
+            if not choices:
+                raise ValueError(f"{rule} cannot be changed, such a file cannot be used; remove it")
+            if action not in choices:
+                raise ValueError(f"{rule} can be {', '.join(choices)}, got {action!r}")
         return rules
 
     @property
     def actions(self) -> dict[str, Action]:
         """What is done about each rule that can be changed."""
         defaults: dict[str, Action] = {
-            rule.id: "warn" if rule.default == "warn" else "reject" for rule in RULES.values() if rule.choices
+            rule.id: rule.default for rule in RULES.values() if rule.choices and rule.default != "wait"
         }
         return {**defaults, **self.rules}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from .file_pattern import FilePattern
+from .file_pattern import FilePattern, leads_out
 
 
 def _no_flag(value: Any) -> Any:
@@ -101,6 +101,9 @@ class SourceConfig(Section):
         "refuse",
         description="files with other values for times that are archived: reject them, or replace those frames",
     )
+    settle_seconds: Annotated[Number, Field(ge=0.0)] = Field(
+        0.0, description="files written to within so many seconds wait for the next ingest; they may not be whole yet"
+    )
     max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="above this share of rejected files nothing of the batch is committed"
     )
@@ -116,6 +119,8 @@ class SourceConfig(Section):
                     f"must be names or patterns inside the folder like '*.nc', got {pattern!r}; "
                     "put the folder into source.path"
                 )
+            if leads_out(pattern):
+                raise ValueError(f"must stay inside the folder, got {pattern!r}; put the folder into source.path")
             FilePattern.parse(pattern)
         return files
 

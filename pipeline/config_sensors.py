@@ -5,6 +5,7 @@ SensorConfig(lat=(49, 59, 0.5), lon=(-8, 2, 0.5)).method      # "inverse_distanc
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -31,6 +32,19 @@ class SensorConfig(Section):
     power: Annotated[Number, Field(gt=0.0)] = Field(2.0, description="of the distance, for inverse_distance")
     min_stations: Positive = Field(3, description="frames with fewer at either end of a table are left out")
     max_faulty_share: Share = Field(0.5, description="a table with more faulty readings than this is rejected")
+    stations: Path | None = Field(
+        None, description="CSV list of the stations (station, lat, lon, named as in the tables); others are left out"
+    )
+    max_moved_km: Annotated[Number, Field(gt=0.0)] = Field(
+        1.0, description="readings farther from the place of their station are left out"
+    )
+    stuck_hours: Annotated[Number, Field(gt=0.0)] = Field(
+        12.0, description="a value other than zero that lasts so long without a change is left out"
+    )
+    max_spike: dict[str, Annotated[Number, Field(gt=0.0)]] = Field(
+        default_factory=dict,
+        description="by column, in units of the archive: readings farther from both neighbours in time are left out",
+    )
     units: dict[str, str] = Field(default_factory=dict, description="units by column; else those of the archive")
     columns: dict[Literal["station", "time", "lat", "lon"], str] = Field(
         default_factory=dict, description="names of columns where they differ: station, time, lat, lon"

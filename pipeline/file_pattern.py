@@ -103,6 +103,11 @@ class FilePattern:
         return {key: max(start + span, after[start]) for key, start in starts.items() if start in after}
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name, counted from a folder, is one of something outside of it."""
+    return Path(name).is_absolute() or ".." in Path(name).parts
+
+
 def _wildcard(token: re.Match[str]) -> str:
     if token["set"] is not None:
         return token["set"].replace("[!", "[^", 1).replace("\\", "\\\\")

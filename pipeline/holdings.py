@@ -27,6 +27,7 @@ class Holdings:
         digests: The sha256 of files all of whose values are in it.
         nan_points: For each variable, at how many points it is permanently missing by itself.
         taken: How many frames were taken of files of which more is to come, by sha256.
+        together: The sets of variables that files which made it held.
         samples: First and last number of the samples of each file, and where in the Archive they start.
     """
 
@@ -35,6 +36,7 @@ class Holdings:
     nan_points: dict[str, int] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     samples: dict[tuple[int, int], int] = field(default_factory=dict)
+    together: frozenset[frozenset[str]] = frozenset()
 
 
 def holdings(config: Config) -> Holdings:
@@ -69,6 +71,7 @@ def holdings(config: Config) -> Holdings:
         dict(commits[-1].metadata.get("nan_points", {})),
         {file["sha256"]: file["taken"] for file in reversed(files) if file.get("taken")},
         {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
+        frozenset(frozenset(file.get("variables", ())) for file in files),
     )
 
 

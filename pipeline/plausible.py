@@ -25,13 +25,41 @@ BOUNDS: dict[str, tuple[float, float, str]] = {
     "wind_speed": (0.0, 200.0, "m s-1"),
     "eastward_wind": (-200.0, 200.0, "m s-1"),
     "northward_wind": (-200.0, 200.0, "m s-1"),
-    "precipitation_flux": (-0.001, 1.0, "kg m-2 s-1"),
-    "rainfall_flux": (-0.001, 1.0, "kg m-2 s-1"),
+    "precipitation_flux": (0.0, 1.0, "kg m-2 s-1"),
+    "rainfall_flux": (0.0, 1.0, "kg m-2 s-1"),
+    "snowfall_flux": (0.0, 1.0, "kg m-2 s-1"),
+    "precipitation_amount": (0.0, 5_000.0, "kg m-2"),
+    "lwe_thickness_of_precipitation_amount": (0.0, 5.0, "m"),
     "surface_downwelling_shortwave_flux_in_air": (-10.0, 1_700.0, "W m-2"),
     "surface_downwelling_longwave_flux_in_air": (0.0, 900.0, "W m-2"),
     "cloud_area_fraction": (-0.01, 1.01, "1"),
     "geopotential_height": (-2_000.0, 100_000.0, "m"),
 }
+
+# standard name -> what negative values may be by packing and rounding, units
+TINY_NEGATIVE: dict[str, tuple[float, str]] = {
+    "precipitation_flux": (1e-6, "kg m-2 s-1"),
+    "convective_precipitation_flux": (1e-6, "kg m-2 s-1"),
+    "rainfall_flux": (1e-6, "kg m-2 s-1"),
+    "snowfall_flux": (1e-6, "kg m-2 s-1"),
+    "precipitation_amount": (1e-3, "kg m-2"),
+    "rainfall_amount": (1e-3, "kg m-2"),
+    "snowfall_amount": (1e-3, "kg m-2"),
+    "lwe_thickness_of_precipitation_amount": (1e-6, "m"),
+    "lwe_precipitation_rate": (1e-9, "m s-1"),
+    "rainfall_rate": (1e-9, "m s-1"),
+}
+
+
+def tiny_negative(standard_name: str, units: str) -> float:
+    """How far below zero a value that cannot be negative may lie by rounding, in `units`; 0 where nothing is known."""
+    if standard_name not in TINY_NEGATIVE:
+        return 0.0
+    size, own = TINY_NEGATIVE[standard_name]
+    try:
+        return size * conversion(own, units)[0]
+    except SourceError:
+        return 0.0
 
 
 def plausible_range(standard_name: str, units: str) -> tuple[float, float] | None:

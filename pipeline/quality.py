@@ -5,7 +5,7 @@ the contract. What does not: opening files and the rules broken while doing so (
 Q-NOT-ZARR, Q-TRUNCATED, Q-MISSING-VARIABLE, Q-UNITS, Q-DIMENSIONS, Q-TIME, Q-GRID), and joining files (`assembly`:
 Q-OVERLAP, Q-GAP), and what a configuration may allow (`suspicion`).
 
-    survey = take_survey(fields)                       # reads every value once, block by block
+    survey = take_survey(fields).variables             # reads every value once, block by block
     check_finite(survey)                               # SourceError Q-INF
 
 A check raises `SourceError`; `ingest` turns it into the `Rejection` of that file.
@@ -13,7 +13,7 @@ A check raises `SourceError`; `ingest` turns it into the `Rejection` of that fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,37 @@ from .cadence import Cadence
 from .errors import SourceError
 from .executor import DaskScheduler
 from .fields import time_text
-from .rules import Action
+from .rules import RULES, Action
+from .sources.codecs import remedy, rule_of_unreadable
+from .sources.projection import CURVILINEAR
 
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Points = np.ndarray[Any, np.dtype[np.bool_]]
+Prints = np.ndarray[Any, np.dtype[np.uint64]]
+Counts = np.ndarray[Any, np.dtype[np.intp]]
 # what the libraries raise where a block of a file cannot be read
-_UNREADABLE = (OSError, RuntimeError, ValueError, IndexError, KeyError)
+UNREADABLE = (OSError, RuntimeError, ValueError, IndexError, KeyError)
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file that is not taken, the id of the rule it breaks, and what is wrong with it in one sentence."""
+    """A file that is not taken, the id of the rule it breaks, and what is wrong with it in one sentence.
+
+    Attributes:
+        entry: Its name in the quarantine, where it has one.
+    """
 
     rule: str
     path: Path
     message: str
+    entry: str = ""
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.path.name}: {self.message}"
+        found = f"{self.rule}: {self.path.name}: {self.message}"
+        if not self.entry:
+            return found
+        joint = " " if found.endswith("?") else "; "
+        return f"{found}{joint}quarantined as {self.entry}, then 'minconv quarantine retry {self.entry}'"
 
 
 @dataclass(frozen=True)
@@ -53,10 +66,24 @@ class Lenience:
     Attributes:
         warned: Rules whose breach is told.
         off: Rules that are not looked at.
+        strict: Repairs that are not made: a file in need of one is rejected.
     """
 
     warned: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
+    strict: frozenset[str] = frozenset()
+
+    def repaired(self, path: Path, rule: str, message: str) -> list[Rejection]:
+        """What is told of a repair.
+
+        Raises:
+            SourceError: Such repairs are not to be made.
+        """
+        if rule in self.strict:
+            raise SourceError(
+                rule, f"{message}: expected nothing to be put right (quality.rules.{rule}: reject); correct the file"
+            )
+        return [Rejection(rule, path, message)]
 
     def judged(self, path: Path, check: Callable[[], None]) -> list[Rejection]:
         """The warning that a check of a file comes to, if any.
@@ -77,7 +104,8 @@ def lenience_of(actions: Mapping[str, Action], accepted: frozenset[str]) -> Leni
     """What a configuration (`quality.actions`) and a person who accepted a file against rules leave of the rules."""
     warned = frozenset(rule for rule, action in actions.items() if action == "warn")
     off = frozenset(rule for rule, action in actions.items() if action == "off")
-    return Lenience(warned | accepted, off - accepted)
+    strict = frozenset(rule for rule, action in actions.items() if action == "reject" and RULES[rule].default == "fix")
+    return Lenience(warned | accepted, off - accepted, strict - accepted)
 
 
 @dataclass(frozen=True)
@@ -89,7 +117,9 @@ class VariableSurvey:
         ever_nan: Points that are NaN in some frame, bool [H, W]; the same object where the two agree.
         lowest: Smallest value, NaN apart; `highest` likewise. Infinite where there is an Inf; NaN where all is NaN.
         means: Mean over the grid, of each frame [T], or of each sample [S, T].
-        unchanged: Whether a frame equals the one before, and is not of one value throughout; likewise, [T - 1].
+        prints: Fingerprint of each frame: equal frames have equal ones; likewise, [T].
+        varied: Whether a frame is finite and not of one value throughout; likewise, [T].
+        zero_blocks: Zeros in each frame that make blocks (see `zero_blocks`); likewise, [T].
     """
 
     always_nan: Points
@@ -97,49 +127,74 @@ class VariableSurvey:
     lowest: float
     highest: float
     means: Series
-    unchanged: Points
+    prints: Prints
+    varied: Points
+    zero_blocks: Counts
+
+    @property
+    def unchanged(self) -> Points:
+        """Whether a frame equals the one before, and is not of one value throughout, [T - 1]."""
+        same: Points = (self.prints[..., 1:] == self.prints[..., :-1]) & self.varied[..., 1:]
+        return same
 
 
-def take_survey(fields: xr.Dataset, scheduler: DaskScheduler = "threads") -> dict[str, VariableSurvey]:
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of a file showed.
+
+    Attributes:
+        variables: By name.
+        excesses: For each relation between variables, by how much it is broken at most, in each frame.
+    """
+
+    variables: dict[str, VariableSurvey]
+    excesses: tuple[Series, ...] = ()
+
+
+def take_survey(
+    fields: xr.Dataset, scheduler: DaskScheduler = "threads", excesses: Sequence[xr.DataArray] = ()
+) -> Survey:
     """Read every value once, block by block.
 
     Args:
         fields: Lazy or in memory, with the grid last.
         scheduler: What Dask computes with.
+        excesses: Made of the same fields, which are read once for both.
 
     Raises:
-        SourceError: ``Q-TRUNCATED``: some block cannot be read.
+        SourceError: ``Q-TRUNCATED``: some block cannot be read; ``Q-CODEC``: nothing here decodes it.
     """
-    return _survey(fields, _blockwise(fields).compute, scheduler)
+    return _survey(fields, _blockwise(fields, excesses).compute, scheduler)
 
 
 def take_survey_and_keep(
-    fields: xr.Dataset, scheduler: DaskScheduler = "threads"
-) -> tuple[dict[str, VariableSurvey], xr.Dataset]:
+    fields: xr.Dataset, scheduler: DaskScheduler = "threads", excesses: Sequence[xr.DataArray] = ()
+) -> tuple[Survey, xr.Dataset]:
     """The same, and the fields with the values that were read, so that nothing is read again.
 
     Args:
         fields: As in `take_survey`; their values must fit in memory.
         scheduler: What Dask computes with.
+        excesses: As in `take_survey`.
 
     Raises:
-        SourceError: ``Q-TRUNCATED``: some block cannot be read.
+        SourceError: As `take_survey`.
     """
     kept: dict[str, xr.DataArray] = {}
 
     def compute(scheduler: DaskScheduler) -> xr.Dataset:
         # one graph of both, in which a block is surveyed while others are read
-        both = fields.drop_vars(fields.coords).merge(_blockwise(fields)).persist(scheduler=scheduler)
+        both = fields.drop_vars(fields.coords).merge(_blockwise(fields, excesses)).persist(scheduler=scheduler)
         kept.update({str(name): both[name] for name in fields.data_vars})
         return both
 
-    surveys = _survey(fields, compute, scheduler)
-    return surveys, fields.assign({name: (data.dims, data.data, data.attrs) for name, data in kept.items()})
+    survey = _survey(fields, compute, scheduler)
+    return survey, fields.assign({name: (data.dims, data.data, data.attrs) for name, data in kept.items()})
 
 
-def _blockwise(fields: xr.Dataset) -> xr.Dataset:
-    """The surveys of the blocks of each field, lazily where that is: one object for each block."""
-    surveys = {}
+def _blockwise(fields: xr.Dataset, excesses: Sequence[xr.DataArray]) -> xr.Dataset:
+    """The surveys of the blocks of each field, lazily where that is: one object for each block; and the excesses."""
+    surveys: dict[str, Any] = {}
     for name, field in fields.data_vars.items():
         whole = field.chunk(dict.fromkeys(field.dims[-2:], -1)) if field.chunks else field.chunk()
         blocks = whole.data
@@ -153,6 +208,8 @@ def _blockwise(fields: xr.Dataset) -> xr.Dataset:
                 meta=np.empty((0,) * (blocks.ndim - 2), object),
             ),
         )
+    for number, field in enumerate(excesses):
+        surveys[f"excess {number}"] = field.fillna(-np.inf).max(field.dims[-2:]).variable
     return xr.Dataset(surveys)
 
 
@@ -162,14 +219,14 @@ def _survey_as_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[n
     return result
 
 
-def _survey(
-    fields: xr.Dataset, compute: Callable[..., xr.Dataset], scheduler: DaskScheduler
-) -> dict[str, VariableSurvey]:
+def _survey(fields: xr.Dataset, compute: Callable[..., xr.Dataset], scheduler: DaskScheduler) -> Survey:
     try:
         found = compute(scheduler=scheduler)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _unreadable(fields, error) from error
-    return {str(name): _judged(joined(found[f"survey of {name}"].values)) for name in fields.data_vars}
+    variables = {str(name): _judged(joined(found[f"survey of {name}"].values)) for name in fields.data_vars}
+    excesses = [str(name) for name in found.data_vars if str(name).startswith("excess ")]
+    return Survey(variables, tuple(found[name].values for name in excesses))
 
 
 def _judged(whole: BlockSurvey) -> VariableSurvey:
@@ -177,35 +234,44 @@ def _judged(whole: BlockSurvey) -> VariableSurvey:
     lowest, highest = float(whole.lowest.min()), float(whole.highest.max())
     if always.all():
         lowest = highest = float("nan")
-    varied = whole.lowest < whole.highest
     return VariableSurvey(
         always_nan=always,
         ever_nan=always if np.array_equal(always, ever) else ever,
         lowest=lowest,
         highest=highest,
         means=whole.sums / max(1, int((~always).sum())),
-        unchanged=(whole.prints[..., 1:] == whole.prints[..., :-1]) & varied[..., 1:],
+        prints=whole.prints,
+        varied=(whole.lowest < whole.highest) & np.isfinite(whole.lowest) & np.isfinite(whole.highest),
+        zero_blocks=whole.zero_blocks,
     )
 
 
 def _unreadable(fields: xr.Dataset, error: BaseException) -> SourceError:
-    """Which block of which field cannot be read, and why; at worst what was said of the whole."""
-    name, where = next(iter(fields.data_vars)), "cannot be read"
-    for field in fields.data_vars.values():
+    """Which blocks of which field cannot be read, and why; at worst what was said of the whole."""
+    message, cause = "it cannot be read", error
+    for name, field in fields.data_vars.items():
         axis = str(field.dims[0])
-        stops = np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))
-        for start, stop in zip((0, *stops[:-1]), stops, strict=True):
-            try:
-                field.isel({axis: slice(int(start), int(stop))}).compute(scheduler="threads")
-            except _UNREADABLE as found:
-                where = f"cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}"
-                return _truncated(field.name, where, found)
-    return _truncated(name, where, error)
+        stops = [int(stop) for stop in np.cumsum(field.chunksizes.get(axis, (field.sizes[axis],)))]
+        spans = list(zip((0, *stops[:-1]), stops, strict=True))
+        broken = [(span, found) for span in spans if (found := _failure(field.isel({axis: slice(*span)}))) is not None]
+        if broken:
+            (start, stop), cause = broken[0]
+            message = (
+                f"variable {name!r} cannot be read at {axis} {start} to {stop - 1} of {field.sizes[axis]}, expected "
+                f"{len(spans)} blocks, read {len(spans) - len(broken)}"
+            )
+            break
+    rule = rule_of_unreadable(cause)
+    reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    return SourceError(rule, f"{message} ({reason}); {remedy(rule)}")
 
 
-def _truncated(name: Hashable, where: str, error: BaseException) -> SourceError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SourceError("Q-TRUNCATED", f"variable {name!r} {where} ({reason}); fetch it again")
+def _failure(field: xr.DataArray) -> BaseException | None:
+    try:
+        field.compute(scheduler="threads")
+    except UNREADABLE as error:
+        return error
+    return None
 
 
 def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:
@@ -257,10 +323,18 @@ def check_grid(fields: xr.Dataset, reference: xr.Dataset) -> None:
     Raises:
         SourceError: ``Q-DIMENSIONS``, ``Q-GRID`` or ``Q-TIME``.
     """
+    found, expected = (_projection(one) for one in (fields, reference))
+    if found.startswith(CURVILINEAR) and "lat" in reference.dims:
+        raise SourceError(
+            "Q-GRID", "its latitudes and longitudes are curvilinear, expected one axis of each; regrid the file"
+        )
+    if found and expected and found != expected:
+        raise SourceError("Q-GRID", f"its grid is {found}, expected {expected}; regrid the file")
     if fields.sizes.keys() != reference.sizes.keys():
         raise SourceError(
             "Q-DIMENSIONS",
-            f"dimensions are {', '.join(map(str, fields.sizes))}, expected {', '.join(map(str, reference.sizes))}",
+            f"dimensions are {', '.join(map(str, fields.sizes))}, expected {', '.join(map(str, reference.sizes))}; "
+            "bring it to the same dimensions",
         )
     for dim in map(str, fields.dims):
         if dim == "sample" or (dim == "time" and "sample" not in fields.dims):
@@ -278,6 +352,12 @@ def check_grid(fields: xr.Dataset, reference: xr.Dataset) -> None:
             )
     if fields["time"].dtype.kind != reference["time"].dtype.kind:
         raise SourceError("Q-TIME", "times are relative here and dates elsewhere, or the reverse; make them alike")
+
+
+def _projection(fields: xr.Dataset) -> str:
+    """What lies under the axes of the fields, as `sources.projection` puts it; empty where no variable says so."""
+    told = [str(field.attrs["projection"]) for field in fields.data_vars.values() if "projection" in field.attrs]
+    return told[0] if told else ""
 
 
 def _close(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:

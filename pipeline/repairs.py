@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from .sources.axes import axis_values, roles
+from .sources.levels import pressure_label
 
 
 def repairs(dataset: xr.Dataset, held: Mapping[str, str], fields: xr.Dataset, cut: bool) -> Iterator[tuple[str, str]]:
@@ -33,6 +34,8 @@ def repairs(dataset: xr.Dataset, held: Mapping[str, str], fields: xr.Dataset, cu
         if theirs.strip() != ours:
             yield "Q-FIX-UNITS", f"variable {name!r} came in {theirs!r}, taken as {ours!r}"
             break
+    if levels := sorted({label for source in held.values() if (label := pressure_label(dataset, dataset[source]))}):
+        yield "Q-FIX-LEVEL", f"levels came in {levels[0]!r}, taken as hPa"
     field = dataset[next(iter(held.values()))]
     known = roles(dataset, field)
     came = {role: axis_values(dataset, dim) for dim, role in known.items()}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Action = Literal["reject", "warn", "off"]
+Action = Literal["reject", "warn", "fix", "off"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Rule:
         id: As it stands before every message about it.
         what: What a file that breaks it is like, in one phrase.
         default: What is done about it: the file is rejected, waits for others, is fixed, or is taken with a warning.
-        choices: What a configuration may do instead (`quality.rules`); empty: nothing. What may be a warning, a person
-            may accept for one file.
+        choices: What a configuration may do about it (`quality.rules`); empty: nothing. What may be a warning or a
+            repair, a person may accept for one file.
         keys: Settings that steer it.
     """
 
@@ -37,29 +37,46 @@ class Rule:
     @property
     def acceptable(self) -> bool:
         """Whether a person may overrule it for one file."""
-        return "warn" in self.choices
+        return "warn" in self.choices or "fix" in self.choices
 
 
 _ANY: tuple[Action, ...] = ("reject", "warn", "off")
+_FIX: tuple[Action, ...] = ("fix", "reject")
 
 RULES: dict[str, Rule] = {
     rule.id: rule
     for rule in (
         Rule("Q-NO-FOLDER", "the input folder does not exist", keys=("source.path",)),
         Rule("Q-NO-FILES", "no file has such a name, or none holds a configured variable", keys=("source.files",)),
+        Rule(
+            "Q-UNSETTLED",
+            "it is still being written: it changes while it is looked at, or was written to a moment ago",
+            "wait",
+            keys=("source.settle_seconds",),
+        ),
+        Rule("Q-PATH", "a link or a name leads out of the input folder", choices=_ANY),
         Rule("Q-UNREADABLE", "the operating system refuses to read it, or a library cannot understand it"),
         Rule("Q-EMPTY", "it has no bytes, or a variable has no values along a dimension"),
         Rule("Q-NOT-NETCDF", "it starts like no NetCDF file, e.g. an error page that was saved under its name"),
         Rule("Q-NOT-ZARR", "a folder without the metadata of a Zarr group"),
         Rule("Q-TRUNCATED", "it is shorter than its header says, does not open, or some chunk cannot be read"),
+        Rule("Q-CODEC", "its values are compressed by a codec that is not there"),
         Rule("Q-CHECKSUM", "its sha256 is not the one that a file SHA256SUMS in the input folder states"),
         Rule("Q-MISSING-VARIABLE", "a configured variable is absent", keys=("variables.X.source_name",)),
         Rule("Q-UNITS", "units are absent, unknown or not convertible to the archive's", keys=("variables.X.units",)),
+        Rule("Q-PACKING", "a scale_factor of zero, or a scale_factor or add_offset that is no finite number"),
+        Rule(
+            "Q-MEANING",
+            "another standard name or cell method than elsewhere, e.g. accumulated where others are instantaneous",
+            choices=_ANY,
+        ),
+        Rule("Q-LEVEL", "it lacks a level that other files of this variable have", keys=("variables.X.levels",)),
         Rule("Q-DIMENSIONS", "other dimensions than time, two of space and at most 'sample', or no numbers"),
         Rule("Q-TIME", "times are absent, missing, in another calendar or cadence, or repeated with other values"),
+        Rule("Q-FORECAST", "its times are starts of forecasts or lead times, not the times its values are valid at"),
         Rule(
             "Q-GRID",
-            "another grid, coordinates that are not monotonic or not finite, latitudes beyond 90 degrees",
+            "another grid or projection, coordinates that are not monotonic or not finite, latitudes beyond 90 degrees",
             keys=("source.region", "source.coarsen"),
         ),
         Rule("Q-NAN", "values are missing outside the permanent mask, or a variable has none at all"),
@@ -83,11 +100,29 @@ RULES: dict[str, Rule] = {
         ),
         Rule("Q-ZERO", "a variable is zero throughout the file", "warn", _ANY),
         Rule(
+            "Q-ZERO-BLOCK",
+            "a straight-edged block of zeros in a field that does not end at zero, as of a tile that was not filled",
+            choices=_ANY,
+        ),
+        Rule(
             "Q-FROZEN",
             "a field that varies over the grid stays the same for several frames",
             "warn",
             _ANY,
             ("quality.frozen_frames",),
+        ),
+        Rule(
+            "Q-REPEATED",
+            "a field that varies over the grid comes again later, in this file or in another one of the batch",
+            "warn",
+            _ANY,
+        ),
+        Rule(
+            "Q-CROSS",
+            "variables of one file contradict each other by their standard names: dew point above temperature, more "
+            "humidity than saturation, a wind speed other than that of its components",
+            "warn",
+            _ANY,
         ),
         Rule(
             "Q-JUMP",
@@ -101,12 +136,57 @@ RULES: dict[str, Rule] = {
             "a variable has more values than it may have",
             keys=("quality.max_values",),
         ),
-        Rule("Q-FIX-UNITS", "other units that can be converted, or another spelling of the archive's", "fix"),
-        Rule("Q-FIX-ORDER", "an axis of space runs downwards, or the dimensions stand in another order", "fix"),
-        Rule("Q-FIX-TIME", "times out of order, off full seconds by rounding, or repeated with the same values", "fix"),
-        Rule("Q-FIX-LONGITUDE", "longitudes of 0 to 360 degrees, or a last column that repeats the first", "fix"),
+        Rule("Q-FIX-UNITS", "other units that can be converted, or another spelling of the archive's", "fix", _FIX),
+        Rule("Q-FIX-ORDER", "an axis of space runs downwards, or the dimensions stand in another order", "fix", _FIX),
+        Rule(
+            "Q-FIX-TIME",
+            "times out of order, off full seconds by rounding, or repeated with the same values",
+            "fix",
+            _FIX,
+        ),
+        Rule("Q-FIX-LONGITUDE", "longitudes of 0 to 360 degrees, or a last column that repeats the first", "fix", _FIX),
+        Rule("Q-FIX-LEVEL", "pressures of its levels in other units than hPa", "fix", _FIX),
+        Rule(
+            "Q-FIX-NEGATIVE",
+            "values a hair below zero of precipitation, as packing leaves them",
+            "fix",
+            (*_FIX, "off"),
+            ("quality.tiny_negative",),
+        ),
+        Rule("Q-FIX-PACKING", "packed, or in another byte order, where most files of the batch are not", "fix"),
         Rule("Q-OVERLAP", "other values for times (or samples) that are there already", keys=("source.revise",)),
         Rule("Q-EARLY", "it begins before the archive does, which grows at its end only"),
         Rule("Q-GAP", "good, but frames between the archive's end and its own are missing", "wait"),
+        Rule("Q-STATION-UNKNOWN", "readings of a station that is not in the list", "warn", _ANY, ("sensors.stations",)),
+        Rule("Q-STATION-TWICE", "readings of one station from two places by turns", "warn", _ANY),
+        Rule(
+            "Q-STATION-MOVED",
+            "readings of a station away from its place: that in the list, else that of most of its readings",
+            "warn",
+            _ANY,
+            ("sensors.max_moved_km",),
+        ),
+        Rule(
+            "Q-STATION-CLOCK",
+            "a station with many readings at times when hardly any other station has some",
+            "warn",
+            _ANY,
+        ),
+        Rule("Q-STATION-UNITS", "readings that no other station comes near, until read in another unit", "warn", _ANY),
+        Rule(
+            "Q-STATION-STUCK",
+            "a value other than zero that a station repeats without a change",
+            "warn",
+            _ANY,
+            ("sensors.stuck_hours",),
+        ),
+        Rule(
+            "Q-STATION-SPIKE",
+            "a reading away from those before and after it; looked for where a bound is set",
+            "warn",
+            _ANY,
+            ("sensors.max_spike",),
+        ),
+        Rule("Q-FIX-LATE", "rows of a table that stand after later ones", "fix", _FIX),
     )
 }

@@ -1,6 +1,7 @@
 """The checks of values that look wrong but need not be: what is done about them is a matter of configuration.
 
-What lives here: bounds, marks for missing values, fields that are zero, frozen or jump. What does not: what no
+What lives here: bounds, marks for missing values, fields that are zero, frozen, repeated or jump, and
+variables that contradict each other. What does not: what no
 configuration can allow (`quality`), reading the values (`quality.take_survey`), plausible values by name (`plausible`).
 
     check_range(surveys, {"t2m": (180.0, 340.0)})       # SourceError Q-RANGE
@@ -8,12 +9,16 @@ configuration can allow (`quality`), reading the values (`quality.take_survey`),
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from .cadence import Times
 from .errors import SourceError
-from .quality import Points, VariableSurvey
+from .fields import time_text
+from .quality import Points, Prints, Series, VariableSurvey
+from .relations import Relation
 
 Surveys = Mapping[str, VariableSurvey]
 # Marks for missing values that people use and forget to declare; none is a value of a field of ours.
@@ -82,7 +87,7 @@ def check_zero(surveys: Surveys) -> None:
     """
     for name, survey in surveys.items():
         if survey.lowest == survey.highest == 0.0:
-            raise SourceError("Q-ZERO", f"variable {name!r} is zero throughout; is that so?")
+            raise SourceError("Q-ZERO", f"variable {name!r} is zero throughout, expected some other value; is that so?")
 
 
 def check_frozen(surveys: Surveys, frames: int) -> None:
@@ -116,6 +121,97 @@ def check_jumps(surveys: Surveys, bounds: Mapping[str, float]) -> None:
                 f"the mean of variable {name!r} changes by {changes.max():g} from frame {place} to {place + 1}, "
                 f"expected at most {bounds[name]:g} (quality.max_jump); look at these frames",
             )
+
+
+def check_zero_blocks(surveys: Surveys) -> None:
+    """No frame has a block of zeros where zero is not among its values otherwise.
+
+    Raises:
+        SourceError: ``Q-ZERO-BLOCK``.
+    """
+    for name, survey in surveys.items():
+        if (found := survey.zero_blocks).any():
+            frame = int(np.argwhere(found)[0][-1])
+            raise SourceError(
+                "Q-ZERO-BLOCK",
+                f"variable {name!r} is zero in a block of {int(found.max())} points in {np.count_nonzero(found)} of "
+                f"{found.size} frames (first in number {frame}), expected values as around it; fetch it again, or mark "
+                "what is missing by _FillValue",
+            )
+
+
+def check_repeated(surveys: Surveys) -> None:
+    """No field that varies over the grid comes again later in the file, other than right after itself (Q-FROZEN).
+
+    Raises:
+        SourceError: ``Q-REPEATED``.
+    """
+    for name, survey in surveys.items():
+        length = survey.prints.shape[-1]
+        for row, varied in zip(survey.prints.reshape(-1, length), survey.varied.reshape(-1, length), strict=True):
+            if (pair := _repeated(row, varied)) is not None:
+                raise SourceError(
+                    "Q-REPEATED",
+                    f"variable {name!r} has the same field in frame {pair[1]} as in {pair[0]} of {length}, expected "
+                    "fields to differ; was a period copied?",
+                )
+
+
+def check_copies(
+    name: str, survey: VariableSurvey, times: Times, file: str, seen: dict[Hashable, tuple[str, Any]]
+) -> None:
+    """No frame of a file is one of another file at another time.
+
+    Args:
+        name: Of the variable.
+        survey: Of this file.
+        times: Of its frames.
+        file: Its name.
+        seen: Frames of the files before, by what tells them from others; those of this file are added.
+
+    Raises:
+        SourceError: ``Q-REPEATED``.
+    """
+    for place in np.flatnonzero(survey.varied).tolist():
+        time = times[place]
+        other, then = seen.setdefault((name, int(survey.prints[place])), (file, time))
+        if other != file and then != time:
+            raise SourceError(
+                "Q-REPEATED",
+                f"variable {name!r} has the same field at {time_text(time)} as {other} at {time_text(then)}, expected "
+                "fields to differ; was a file copied under another name?",
+            )
+
+
+def check_relations(relations: Sequence[Relation], excesses: Sequence[Series]) -> None:
+    """Variables of one file do not contradict each other.
+
+    Args:
+        relations: Between them.
+        excesses: By how much each is broken at most, in each frame.
+
+    Raises:
+        SourceError: ``Q-CROSS``.
+    """
+    for relation, excess in zip(relations, excesses, strict=True):
+        if (excess > 0.0).any():
+            raise SourceError(
+                "Q-CROSS",
+                f"variables {', '.join(map(repr, relation.names))} have {relation.words} in "
+                f"{np.count_nonzero(excess > 0.0)} of {excess.size} frames, by {excess.max():.3g} {relation.units} "
+                "more than the tolerance, expected none; are the names and units right?",
+            )
+
+
+def _repeated(prints: Prints, varied: Points) -> tuple[int, int] | None:
+    """Numbers of two equal frames that have another one between them, the first such pair."""
+    seen: dict[int, int] = {}
+    for place in np.flatnonzero(varied).tolist():
+        before = seen.get(mark := int(prints[place]), place)
+        if place - before > 1:
+            return before, place
+        seen[mark] = place
+    return None
 
 
 def _longest(flags: Points) -> tuple[int, int]:

@@ -6,18 +6,23 @@ enforce(config, batch, held, assembly, 0.5)      # SourceError where too much is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from functools import partial
+from typing import Any
 
 import xarray as xr
 
 from ..assembly import Assembly, Candidate, assemble_samples, assemble_times
+from ..completeness import check_levels
 from ..config import Config
 from ..contents import finished
 from ..errors import SourceError
 from ..holdings import Holdings
+from ..meaning import check_meanings, meanings
 from ..quality import check_cadence, check_grid, check_mask
 from ..reference import Reference, grid_of, reference_of
 from ..static_fields import place_statics
+from ..suspicion import check_copies
 from .batch import Batch
 
 
@@ -32,13 +37,18 @@ def assemble(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly, R
     if not batch.good:
         return Assembly(None), None
     reference = reference_of(batch.good, state.archived, state.nan_points)
+    known = meanings([one.fields for one in batch.good], state.archived)
+    together = [set(map(str, one.fields.data_vars)) for one in batch.good] + [set(one) for one in state.together]
 
     def check(one: Candidate) -> None:
+        batch.warned += batch.leniences[one.path].judged(one.path, partial(check_meanings, one.fields, known))
+        check_levels(set(map(str, one.fields.data_vars)), together, config.variables)
         if "sample" not in one.fields.dims:
             check_cadence(one.times, reference.cadence)
         check_mask(one.surveys, reference.masked, reference.nan_points)
 
     batch.good = batch.passing(batch.good, check)
+    batch.good = batch.passing(batch.good, partial(_check_copies, batch, {}))
     if reference.masked.all():
         raise SourceError("Q-MASK", "no point has values in every variable; check that the files belong together")
     if "sample" in reference.grid.dims:
@@ -56,6 +66,18 @@ def _check_shape(candidate: Candidate, grid: xr.Dataset, names: Iterable[str]) -
             f"expected all variables in each file of samples, {missing[0]!r} is missing; it has "
             f"{', '.join(map(str, candidate.fields.data_vars))}",
         )
+
+
+def _check_copies(batch: Batch, seen: dict[Hashable, tuple[str, Any]], candidate: Candidate) -> None:
+    """No frame is one of another file at another time."""
+    if "sample" in candidate.fields.dims:
+        return
+
+    def check() -> None:
+        for name, survey in candidate.surveys.items():
+            check_copies(name, survey, candidate.times, candidate.path.name, seen)
+
+    batch.warned += batch.leniences[candidate.path].judged(candidate.path, check)
 
 
 def _on_grid(candidate: Candidate, grid: xr.Dataset) -> Candidate:
@@ -76,8 +98,8 @@ def enforce(config: Config, batch: Batch, state: Holdings, assembly: Assembly, l
     nothing = state.archived is None and assembly.fields is None
     if not nothing and len(rejected) <= limit * files:
         return
-    if not rejected and assembly.waiting:
-        rejected = list(assembly.waiting)
+    if not rejected:
+        rejected = [*batch.waiting, *assembly.waiting]
     if not rejected:
         raise SourceError(
             "Q-NO-FILES", f"no file in {config.source_path} holds a configured variable; correct source.files"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import holdings
 from ..progress import Event, Progress, silent
-from ..quarantine import Entry, Rejected, entries, record, settle
+from ..quality import Rejection
+from ..quarantine import SHORT, Entry, Rejected, entries, record, settle
 from ..revision import revised_frames
 from ..sources import find
 from .agreement import assemble, completed, enforce
@@ -136,7 +137,7 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
             good=tuple(one.path for one in batch.good),
             skipped=(*batch.skipped, *assembly.skipped),
             rejected=(*batch.rejected, *assembly.rejected),
-            waiting=assembly.waiting,
+            waiting=(*batch.waiting, *assembly.waiting),
             ignored=tuple(batch.ignored),
             ranges=_ranges(checked),
             warned=tuple(batch.warned),
@@ -169,6 +170,12 @@ def _quarantine(config: Config, batch: Batch, assembly: Assembly) -> None:
     )
 
 
+def _named(batch: Batch, rejected: Iterable[Rejection]) -> Iterator[Rejection]:
+    """With the names of their entries in the quarantine."""
+    for one in rejected:
+        yield replace(one, entry=batch.digests[one.path][:SHORT]) if one.path in batch.digests else one
+
+
 def _ranges(candidates: Iterable[Candidate]) -> dict[str, tuple[float, float]]:
     found: dict[str, tuple[float, float]] = {}
     for one in candidates:
@@ -188,8 +195,8 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
         snapshot_id=archive.head(config.archive_path) if there else "",
         committed=committed,
         skipped=(*batch.skipped, *assembly.skipped),
-        rejected=(*batch.rejected, *assembly.rejected),
-        waiting=assembly.waiting,
+        rejected=tuple(_named(batch, (*batch.rejected, *assembly.rejected))),
+        waiting=(*batch.waiting, *assembly.waiting),
         ignored=tuple(batch.ignored),
         appended=0 if assembly.fields is None else int(assembly.fields.sizes[dim]),
         dim=dim,

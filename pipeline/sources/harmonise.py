@@ -18,10 +18,12 @@ from ..config import RegionConfig, VariableConfig
 from ..errors import SourceError
 from ..fields import FIELD_DIMS, time_text
 from .axes import axis_values, roles, scalar_time
+from .lead import check_valid_times
 from .levels import at_level, holds_level
+from .projection import projection
 from .units import conversion, is_dimensionless
 
-_KEPT = ("standard_name", "long_name", "cell_methods")
+_KEPT = ("standard_name", "long_name", "cell_methods", "projection")
 _ROUNDING = 1e-6  # degrees
 _AXIS_ATTRS = {
     "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
@@ -50,7 +52,8 @@ def harmonise(
     an equal cyclic column, unsorted times, identical duplicate times, float jitter of times, packing and fill values.
 
     Raises:
-        SourceError: ``Q-MISSING-VARIABLE``, ``Q-UNITS``, ``Q-DIMENSIONS``, ``Q-TIME``, ``Q-GRID`` or ``Q-EMPTY``.
+        SourceError: ``Q-MISSING-VARIABLE``, ``Q-UNITS``, ``Q-DIMENSIONS``, ``Q-TIME``, ``Q-FORECAST``, ``Q-GRID`` or
+            ``Q-EMPTY``.
     """
     present = present_variables(dataset, variables)
     if not present:
@@ -102,7 +105,10 @@ def harmonise_static(dataset: xr.Dataset, variables: Mapping[str, VariableConfig
 
 def _placed(dataset: xr.Dataset, source: str, level: float | None) -> xr.DataArray:
     """One variable with canonical dimension names and coordinates along them only."""
+    check_valid_times(dataset, dataset[source])
     bare, found, coords = _bare(dataset, source, level)
+    if told := projection(dataset, dataset[source]):
+        bare.attrs["projection"] = told
     if "time" not in found.values() and (name := scalar_time(dataset)) is not None:
         bare = bare.expand_dims("time")
         coords["time"] = dataset[name].expand_dims("time")
@@ -242,6 +248,11 @@ def _space(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
 
 
 def _ascending(fields: xr.Dataset, dim: str) -> xr.Dataset:
+    if dim in ("lat", "lon") and dim not in fields.coords:
+        raise SourceError(
+            "Q-GRID",
+            f"the axis {dim!r} has no values, expected degrees along it; add them, or regrid curvilinear fields",
+        )
     values = fields[dim].values.astype("float64")  # counts points where there is no coordinate
     steps = np.diff(values)
     if not np.isfinite(values).all() or not ((steps > 0).all() or (steps < 0).all()):

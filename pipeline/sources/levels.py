@@ -17,7 +17,7 @@ from ..errors import SourceError
 from .units import conversion
 
 _NAMES = {"level", "lev", "levels", "plev", "pressure", "pressure_level", "isobaricinhpa", "height", "depth", "z"}
-_PRESSURES = {"air_pressure", "pressure"}
+_HECTOPASCAL = {"hPa", "hectopascal", "mbar", "millibar", "millibars", "mb"}
 
 
 def holds_level(dataset: xr.Dataset, field: xr.DataArray, level: float | None) -> bool:
@@ -37,6 +37,19 @@ def at_level(dataset: xr.Dataset, field: xr.DataArray, level: float) -> xr.DataA
         there = "no vertical axis" if axis is None else ", ".join(f"{value:g}" for value in _values(axis))
         raise SourceError("Q-MISSING-VARIABLE", f"variable {field.name!r} has no level {level:g}, it has {there}")
     return field.isel({axis.dims[0]: place}, drop=True) if axis.dims else field
+
+
+def pressure_label(dataset: xr.Dataset, field: xr.DataArray) -> str:
+    """The units of the field's vertical axis, where they are those of a pressure but not hPa; else nothing."""
+    axis = _vertical(dataset, field)
+    units = "" if axis is None else str(axis.attrs.get("units", ""))
+    if not units or units in _HECTOPASCAL:
+        return ""
+    try:
+        conversion(units, "hPa")
+    except SourceError:
+        return ""
+    return units
 
 
 def _vertical(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:

@@ -8,6 +8,7 @@ not: telling whether the input is whole (`files`) and what its variables mean (`
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from pathlib import Path
@@ -17,9 +18,11 @@ import xarray as xr
 from zarr.errors import GroupNotFoundError
 
 from ..errors import SourceError
+from .codecs import remedy, rule_of_unreadable
 from .files import is_icechunk
 
 _BLOCK_BYTES = 16 * 2**20
+_LONGEST = 2**27  # points along a dimension: its coordinate is read as a whole, 1 GiB of it
 
 
 def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
@@ -31,14 +34,15 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
         group: Path of the group inside it; None is the outermost.
 
     Raises:
-        SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-TIME`` where its times cannot be read,
-            ``Q-MISSING-VARIABLE`` where there is no such group.
+        SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-CODEC`` where it lacks what decodes it,
+            ``Q-TIME`` where its times cannot be read, ``Q-MISSING-VARIABLE`` where there is no such group,
+            ``Q-BUDGET`` where a dimension is longer than any can be.
     """
     try:
         with warnings.catch_warnings():
             # a file may state several fill values; all of them become NaN, which is what we want
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            dataset = _opened(path, group)
+            dataset = _indexed(_opened(path, group))
     except (OSError, RuntimeError, KeyError, icechunk.IcechunkError) as error:
         if group is not None and _lacks_group(error):
             raise SourceError(
@@ -46,6 +50,10 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
             ) from error
         raise SourceError("Q-TRUNCATED", f"it cannot be opened ({_cause(error)}); fetch it again") from error
     except ValueError as error:
+        if (rule := rule_of_unreadable(error)) == "Q-CODEC":
+            raise SourceError(
+                rule, f"it cannot be decoded ({_cause(error)}), expected a known codec; {remedy(rule)}"
+            ) from error
         raise SourceError("Q-TIME", f"its coordinates cannot be decoded ({_cause(error)}); correct the file") from error
     stat = path.stat()
     token = f"{path.absolute()}-{group}-{stat.st_mtime_ns}-{stat.st_size}"
@@ -57,13 +65,34 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
 
 def _opened(path: Path, group: str | None) -> xr.Dataset:
     if not path.is_dir():
-        return xr.open_dataset(path, engine="netcdf4", group=group, chunks=None, decode_timedelta=False)
+        return xr.open_dataset(
+            path, engine="netcdf4", group=group, chunks=None, decode_timedelta=False, create_default_indexes=False
+        )
     store = str(path)
     if is_icechunk(path):
         repository = icechunk.Repository.open(icechunk.local_filesystem_storage(store))
         store = repository.readonly_session("main").store
-    dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None, decode_timedelta=False)
+    dataset: xr.Dataset = xr.open_zarr(
+        store, group=group, consolidated=False, chunks=None, decode_timedelta=False, create_default_indexes=False
+    )
     return dataset
+
+
+def _indexed(dataset: xr.Dataset) -> xr.Dataset:
+    """The coordinates along dimensions read, as xarray does when it opens; but not before their lengths are known.
+
+    Raises:
+        SourceError: ``Q-BUDGET``.
+    """
+    for dim, size in dataset.sizes.items():
+        if size > _LONGEST:
+            raise SourceError(
+                "Q-BUDGET",
+                f"it has {size} points along {str(dim)!r}, expected at most {_LONGEST}; is its header damaged? fetch "
+                "it again",
+            )
+    lacking = [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in dataset.xindexes]
+    return functools.reduce(xr.Dataset.set_xindex, lacking, dataset)
 
 
 def _lacks_group(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """Tables of sensor readings, as CSV or Parquet, as a dataset on a grid.
 
-What lives here: reading a table, leaving out its faulty rows, and cutting it into frames. What does not: the methods
-of gridding (`gridding`). A table is read as a whole.
+What lives here: reading a table, leaving out its faulty rows, and cutting it into frames. What does not: faults of
+whole stations (`stations`) and the methods of gridding (`gridding`). A table is read as a whole.
 
     dataset = open_table(Path("20200101.csv"), sensors, {"t2m": VariableConfig(units="K", source_name="temp")})
     dataset["temp"], dataset["temp_count"], dataset["temp_age"]         # each (time, lat, lon)
@@ -11,7 +11,7 @@ A frame at time T holds the readings of [T, T + step): its own day's file makes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ import xarray as xr
 
 from ..config import VariableConfig
 from ..config_sensors import SensorConfig
-from ..errors import SourceError
+from ..errors import ConfigError, SourceError
 from .gridding import Floats, gridded
+from .stations import Faults, in_known_units, late, listed, moving, on_time, placed, without_spikes
 from .units import conversion
 
 _HOUR = np.timedelta64(3_600_000_000_000, "ns")
@@ -31,29 +32,42 @@ _Times = np.ndarray[Any, np.dtype[np.datetime64]]
 _Field = tuple[tuple[str, ...], Floats, dict[str, str]]
 
 
-def open_table(path: Path, sensors: SensorConfig, variables: Mapping[str, VariableConfig]) -> xr.Dataset:
+def open_table(
+    path: Path, sensors: SensorConfig, variables: Mapping[str, VariableConfig], off: Collection[str] = frozenset()
+) -> xr.Dataset:
     """The columns that `variables` name, each gridded, with a count and an age beside it.
 
     ``X_count`` is how many stations have a value in the cell of a point. ``X_age`` is the time in hours from the
-    reading of the nearest station to the end of the frame. Units are those of the archive.
+    reading of the nearest station to the end of the frame. Units are those of the archive. The attribute `findings`
+    holds rule and message of what is wrong with single stations, whose readings are left out.
+
+    Args:
+        path: The table.
+        sensors: The grid, and how it is filled.
+        variables: Of the configuration.
+        off: Rules about stations that are not looked at.
 
     Raises:
         SourceError: ``Q-TRUNCATED``: it cannot be read; ``Q-MISSING-VARIABLE``: it lacks a column; ``Q-UNITS``;
             ``Q-TIME``: no frame has enough stations; ``Q-RANGE``: too many readings are faulty.
     """
-    table = _read(path, sensors)
+    faults = Faults(off)
+    table = _at_their_places(_read(path, sensors), sensors, faults)
     found = {variable.source_name or name: variable for name, variable in variables.items()}
     columns = {column: variable for column, variable in found.items() if column in table}
-    readings = {column: _sound(table, column, variable, sensors) for column, variable in columns.items()}
+    readings = {column: _sound(table, column, variable, sensors, faults) for column, variable in columns.items()}
     if not readings:
         return xr.Dataset()
     step = np.timedelta64(round(sensors.step_hours * 3600), "s").astype("timedelta64[ns]")
     frames = _frames(list(readings.values()), step, sensors.min_stations)
     fields: dict[str, _Field] = {}
     for column, rows in readings.items():
-        fields |= _fields(column, rows, frames, step, sensors, columns[column].units)
+        timely = on_time(rows, frames[0], frames[-1] + step, faults)
+        _check_share(column, len(timely), len(rows), sensors, faults)
+        fields |= _fields(column, timely, frames, step, sensors, columns[column].units)
     lat, lon = _axis(sensors.lat), _axis(sensors.lon)
-    return xr.Dataset(fields, coords={"time": frames, "lat": lat, "lon": lon}).chunk()
+    coords = {"time": frames, "lat": lat, "lon": lon}
+    return xr.Dataset(fields, coords, attrs={"findings": tuple(faults.told)}).chunk()
 
 
 def _read(path: Path, sensors: SensorConfig) -> pd.DataFrame:
@@ -72,10 +86,60 @@ def _read(path: Path, sensors: SensorConfig) -> pd.DataFrame:
         )
     times = pd.to_datetime(table[sensors.columns.get("time", "time")], utc=True, errors="coerce", format="ISO8601")
     named = table.rename(columns=names).assign(time=times.dt.tz_localize(None).astype("datetime64[ns]"))
-    return named.assign(**{key: pd.to_numeric(named[key], errors="coerce") for key in ("lat", "lon")})
+    places = {key: pd.to_numeric(named[key], errors="coerce") for key in ("lat", "lon")}
+    return named.assign(**places, station=_as_text(named["station"])).reset_index(drop=True)
 
 
-def _sound(table: pd.DataFrame, column: str, variable: VariableConfig, sensors: SensorConfig) -> pd.DataFrame:
+def _as_text(names: pd.Series) -> pd.Series:
+    """Stations by name, so that 7 and "7" are one; what is missing stays so."""
+    return names.map(str, na_action="ignore").astype(object)
+
+
+def _at_their_places(table: pd.DataFrame, sensors: SensorConfig, faults: Faults) -> pd.DataFrame:
+    """The rows of stations that are known, from where they are."""
+    late(table, faults)
+    places = None if sensors.stations is None else _places(sensors.stations, sensors)
+    kept = placed(listed(table, places, faults), places, sensors.max_moved_km, faults)
+    _check_share("each column", len(kept), len(table), sensors, faults)
+    return kept
+
+
+def _places(path: Path, sensors: SensorConfig) -> pd.DataFrame:
+    """Latitude and longitude by station.
+
+    Raises:
+        ConfigError: The list cannot be read, lacks a column, or has a station twice.
+    """
+    names = {sensors.columns.get(key, key): key for key in ("station", "lat", "lon")}
+    try:
+        table = pd.read_csv(path).rename(columns=names)
+        named = table.assign(station=_as_text(table["station"])).set_index("station")
+        places = named[["lat", "lon"]].astype("float64")
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"sensors.stations must be a CSV file with the columns {', '.join(names)}, got {path} ({error}); correct it"
+        ) from error
+    if repeated := places.index[places.index.duplicated()].tolist():
+        raise ConfigError(f"sensors.stations must have each station once, got {repeated[0]!r} twice; correct {path}")
+    return places
+
+
+def _check_share(column: str, kept: int, total: int, sensors: SensorConfig, faults: Faults) -> None:
+    """Not too many rows are left out for what is wrong with their stations.
+
+    Raises:
+        SourceError: With the rule that was broken last.
+    """
+    if faults.told and kept < total * (1.0 - sensors.max_faulty_share):
+        rule, message = faults.told[-1]
+        raise SourceError(
+            rule, f"{total - kept} of {total} readings of {column}, more than sensors.max_faulty_share: {message}"
+        )
+
+
+def _sound(
+    table: pd.DataFrame, column: str, variable: VariableConfig, sensors: SensorConfig, faults: Faults
+) -> pd.DataFrame:
     """Station, time, place and value of the readings that can be used, by station and time.
 
     Left out: without a time, place or finite value; outside the valid range; and all readings of one station at one
@@ -83,7 +147,13 @@ def _sound(table: pd.DataFrame, column: str, variable: VariableConfig, sensors: 
     """
     slope, offset = conversion(sensors.units.get(column, variable.units), variable.units)
     value = pd.to_numeric(table[column], errors="coerce").astype("float64") * slope + offset
-    rows = table[list(_KEYS)].assign(value=value).drop_duplicates()
+    every = table[list(_KEYS)].assign(value=value).drop_duplicates()
+    step = np.timedelta64(round(sensors.step_hours * 3600), "s").astype("timedelta64[ns]")
+    whole = every[np.isfinite(every["value"]) & every["time"].notna() & every["station"].notna()]
+    units = sensors.units.get(column, variable.units)
+    alike = in_known_units(whole, step, units, variable.units, faults)
+    _check_share(column, len(alike), len(whole), sensors, faults)
+    rows = every[every.index.isin(alike.index) | ~every.index.isin(whole.index)]
     low, high = variable.valid_range or (-np.inf, np.inf)
     usable = (
         np.isfinite(rows["value"])
@@ -100,7 +170,9 @@ def _sound(table: pd.DataFrame, column: str, variable: VariableConfig, sensors: 
             f"{len(rows) - len(sound)} of {len(rows)} readings of {column!r} are missing, outside the valid range or "
             f"contradict each other, more than sensors.max_faulty_share; are the units {variable.units!r}?",
         )
-    result: pd.DataFrame = sound.assign(station=sound["station"].astype(str)).sort_values(["station", "time"])
+    kept = without_spikes(sound, sensors.max_spike.get(column), faults)
+    kept = moving(kept, sensors.stuck_hours, faults)
+    result: pd.DataFrame = kept.assign(station=kept["station"].astype(str)).sort_values(["station", "time"])
     return result
 
 
