@@ -38,7 +38,7 @@ class Candidate:
     fields: xr.Dataset
     surveys: Mapping[str, VariableSurvey]
 
-    @property
+    @functools.cached_property
     def times(self) -> Times:
         """Values of its time axis."""
         times: Times = self.fields["time"].values
@@ -196,6 +196,8 @@ def _first_new(candidate: Candidate, name: str, archived: xr.Dataset | None, bef
         if start:
             _compare(field, archived[name].where(archived["mask"] == 1), "the archive", archived["mask"] == 1)
     for piece in before:
+        if piece.candidate.times[-1] < times[0]:
+            continue
         _compare(field, piece.candidate.fields[name], piece.candidate.path.name, None)
         start = max(start, int((times <= piece.times[-1]).sum()))
     return start

@@ -23,7 +23,7 @@ from ..executor import DaskScheduler
 from ..holdings import Holdings
 from ..plausible import plausible_range
 from ..progress import Event, Progress
-from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of, take_survey
+from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of
 from ..repairs import repairs
 from ..sources import (
     check_container,
@@ -40,6 +40,7 @@ from ..sources.files import TABLES
 from ..sources.units import conversion
 from ..static_fields import StaticFile
 from ..suspicion import check_frozen, check_jumps, check_plausible, check_range, check_sentinels, check_zero
+from .cache import Cache
 
 
 @dataclass
@@ -100,6 +101,7 @@ def examine(
     varying = {name: config.variables[name] for name in config.varying}
     fixed = {name: config.variables[name] for name in config.of_role("static")}
     past = _past(config, state)
+    cache = Cache(config.compute.cache_bytes, scheduler)
     for number, path in enumerate(paths):
         if path in past:
             batch.skipped.append(path)
@@ -133,7 +135,7 @@ def examine(
                 if held:
                     fields = harmonise(dataset, varying, config.source.region)
                     scales = {name: _scale(dataset[source], varying[name].units) for name, source in held.items()}
-                    candidate, warned = _candidate(config, path, sha256, fields, scales, lenience, scheduler)
+                    candidate, warned = _candidate(config, path, sha256, fields, scales, lenience, cache)
                     batch.good.append(candidate)
                     batch.warned += warned
                     put_right = repairs(dataset, held, fields, cut=config.source.region is not None)
@@ -169,18 +171,19 @@ def _candidate(
     fields: xr.Dataset,
     scales: Mapping[str, tuple[float, float]],
     lenience: Lenience,
-    scheduler: DaskScheduler,
+    cache: Cache,
 ) -> tuple[Candidate, list[Rejection]]:
     """Checked at the points of the file, then averaged to those of the Archive; with the warnings of the checks."""
-    surveys = take_survey(fields, scheduler)
+    averaged = config.source.coarsen > 1
+    surveys, known = cache.survey(fields, keep=not averaged)
     check_finite(surveys)
     warned = [
         warning for check in _suspicions(config, fields, surveys, scales) for warning in lenience.judged(path, check)
     ]
-    if config.source.coarsen == 1:
-        return Candidate(path, sha256, fields, surveys), warned
-    coarse = coarsened(fields, config.source.coarsen, {name: survey.always_nan for name, survey in surveys.items()})
-    return Candidate(path, sha256, coarse, take_survey(coarse, scheduler)), warned
+    if averaged:
+        absent = {name: survey.always_nan for name, survey in surveys.items()}
+        surveys, known = cache.survey(coarsened(fields, config.source.coarsen, absent))
+    return Candidate(path, sha256, known, surveys), warned
 
 
 def _suspicions(
