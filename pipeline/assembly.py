@@ -40,7 +40,7 @@ class Candidate:
     fields: xr.Dataset
     surveys: Mapping[str, VariableSurvey]
 
-    @property
+    @functools.cached_property
     def times(self) -> Times:
         """Values of its time axis."""
         times: Times = self.fields["time"].values
@@ -283,6 +283,8 @@ def _first_new(candidate: Candidate, name: str, archived: int, before: Sequence[
     """
     start = archived
     for piece in before:
+        if piece.candidate.times[-1] < candidate.times[0]:
+            continue
         _compare(candidate.fields[name].isel(time=slice(archived, None)), piece)
         start = max(start, int((candidate.times <= piece.times[-1]).sum()))
     return start

@@ -21,6 +21,11 @@ class ComputeConfig(Section):
     dask: Literal["threads", "ray"] = Field(
         "threads", description="ingest reads with threads of this process, or with Dask on the Ray cluster"
     )
+    cache_bytes: Count = Field(
+        2**29,
+        description="ingest keeps what it read for the checks in memory, up to this size, and writes it from there; "
+        "what is beyond is read twice",
+    )
     placement: Literal["spread", "pack"] = Field(
         "spread", description="training workers over as many nodes as possible, or on as few"
     )

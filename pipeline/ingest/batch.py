@@ -24,7 +24,7 @@ from ..executor import DaskScheduler
 from ..holdings import Holdings
 from ..plausible import plausible_range, tiny_negative
 from ..progress import Event, Progress
-from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of, take_survey
+from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of
 from ..relations import relations_of
 from ..repairs import repairs
 from ..rules import RULES
@@ -57,6 +57,7 @@ from ..suspicion import (
     check_zero_blocks,
 )
 from ..tiny_negatives import without_tiny_negatives
+from .cache import Cache
 
 
 @dataclass
@@ -136,6 +137,7 @@ def examine(
     varying = {name: config.variables[name] for name in config.varying}
     fixed = {name: config.variables[name] for name in config.of_role("static")}
     past = _past(config, state)
+    cache = Cache(config.compute.cache_bytes, scheduler)
     stamps: dict[Path, Stamp] = {}
     stored: dict[Path, dict[str, str]] = {}
     for number, path in enumerate(paths):
@@ -181,9 +183,7 @@ def examine(
                 if held:
                     fields = harmonise(dataset, varying, config.source.region)
                     scales = {name: _scale(dataset[source], varying[name].units) for name, source in held.items()}
-                    candidate, warned, fixed_values = _candidate(
-                        config, path, sha256, fields, scales, lenience, scheduler
-                    )
+                    candidate, warned, fixed_values = _candidate(config, path, sha256, fields, scales, lenience, cache)
                     put_right = repairs(dataset, held, fields, cut=config.source.region is not None)
                     told = [one for rule, message in put_right for one in lenience.repaired(path, rule, message)]
                     batch.good.append(candidate)
@@ -245,21 +245,23 @@ def _candidate(
     fields: xr.Dataset,
     scales: Mapping[str, tuple[float, float]],
     lenience: Lenience,
-    scheduler: DaskScheduler,
+    cache: Cache,
 ) -> tuple[Candidate, list[Rejection], list[Rejection]]:
     """Checked at the points of the file, then averaged to those of the Archive; with its warnings and repairs."""
     relations = () if "Q-CROSS" in lenience.off else tuple(relations_of(fields, _levels(config)))
-    survey = take_survey(fields, scheduler, [relation.excess for relation in relations])
+    averaged = config.source.coarsen > 1
+    survey, known = cache.survey(fields, [relation.excess for relation in relations], keep=not averaged)
     check_finite(survey.variables)
     sizes = {} if "Q-FIX-NEGATIVE" in lenience.off else _tiny(config, fields)
-    clipped, surveys, put_right = without_tiny_negatives(fields, survey.variables, sizes)
+    known, surveys, put_right = without_tiny_negatives(known, survey.variables, sizes)
     fixed = [one for message in put_right for one in lenience.repaired(path, "Q-FIX-NEGATIVE", message)]
-    checks = (*_suspicions(config, clipped, surveys, scales), partial(check_relations, relations, survey.excesses))
+    checks = (*_suspicions(config, known, surveys, scales), partial(check_relations, relations, survey.excesses))
     warned = [warning for check in checks for warning in lenience.judged(path, check)]
-    if config.source.coarsen == 1:
-        return Candidate(path, sha256, clipped, surveys), warned, fixed
-    coarse = coarsened(clipped, config.source.coarsen, {name: found.always_nan for name, found in surveys.items()})
-    return Candidate(path, sha256, coarse, take_survey(coarse, scheduler).variables), warned, fixed
+    if averaged:
+        absent = {name: found.always_nan for name, found in surveys.items()}
+        survey, known = cache.survey(coarsened(known, config.source.coarsen, absent))
+        surveys = survey.variables
+    return Candidate(path, sha256, known, surveys), warned, fixed
 
 
 def _levels(config: Config) -> dict[str, float | None]:

@@ -5,6 +5,8 @@ roles(dataset, dataset["Tair"])      # {"time": "time", "latitude": "lat", "long
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable, Mapping
+
 import cf_xarray  # noqa: F401  (adds the accessor `.cf`)
 import xarray as xr
 
@@ -29,8 +31,9 @@ def roles(dataset: xr.Dataset, field: xr.DataArray) -> dict[str, str]:
         SourceError: ``Q-DIMENSIONS``: two dimensions have the same role.
     """
     found: dict[str, str] = {}
+    described = dataset.cf.coordinates  # once: it goes through all of them, and takes as long as opening the file
     for dim in map(str, field.dims):
-        role = _role(dataset, dim)
+        role = _role(dataset, described, dim)
         if role is None:
             continue
         if role in found.values():
@@ -52,13 +55,13 @@ def scalar_time(dataset: xr.Dataset) -> str | None:
     return "time" if "time" in names else next(iter(names), None)
 
 
-def _role(dataset: xr.Dataset, dim: str) -> str | None:
+def _role(dataset: xr.Dataset, described: Mapping[str, Collection[Hashable]], dim: str) -> str | None:
     values = axis_values(dataset, dim)
     names = {dim} if values is None else {dim, str(values.name)}
     if dim.lower() in _NAMES["sample"]:
         return "sample"
     for role, key in _CF_COORDINATES.items():
-        if names & set(dataset.cf.coordinates.get(key, ())):
+        if names & set(described.get(key, ())):
             return role
     for role, aliases in _NAMES.items():
         if {name.lower() for name in names} & aliases:
