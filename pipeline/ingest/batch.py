@@ -18,7 +18,7 @@ import xarray as xr
 from ..assembly import Candidate
 from ..checksums import check_digest, stated_digests
 from ..config import Config
-from ..errors import SourceError
+from ..errors import PipelineError, SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
 from ..plausible import plausible_range
@@ -31,12 +31,11 @@ from ..sources import (
     digest,
     harmonise,
     harmonise_static,
-    open_lazily,
-    open_table,
+    names_held,
+    open_input,
     present_variables,
     settled,
 )
-from ..sources.files import TABLES
 from ..sources.units import conversion
 from ..static_fields import StaticFile
 from ..suspicion import check_frozen, check_jumps, check_plausible, check_range, check_sentinels, check_zero
@@ -114,7 +113,7 @@ def examine(
                     batch.skipped.append(path)
                     continue
                 check_digest(path, sha256, stated)
-                dataset = opened.enter_context(_opened(config, path))
+                dataset = opened.enter_context(open_input(config, path))
                 held, held_fixed = present_variables(dataset, varying), present_variables(dataset, fixed)
         except SourceError as error:
             batch.unopened = True
@@ -146,12 +145,6 @@ def examine(
         seen.add(sha256)
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch
-
-
-def _opened(config: Config, path: Path) -> xr.Dataset:
-    if config.sensors is not None and path.suffix in TABLES:
-        return open_table(path, config.sensors, config.variables)
-    return open_lazily(path, config.source.group)
 
 
 def _past(config: Config, state: Holdings) -> frozenset[Path]:
@@ -226,7 +219,7 @@ def _in_our_words() -> Iterator[None]:
     """
     try:
         yield
-    except SourceError:
+    except PipelineError:
         raise
     except MemoryError as error:
         raise SourceError("Q-BUDGET", "memory does not suffice to read it; is its header damaged?") from error
@@ -247,8 +240,8 @@ def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
         return
     there: dict[str, None] = {}
     for path in [*batch.ignored, *(one.path for one in batch.good), *(one.path for one in batch.rejected)]:
-        with _opened(config, path) as dataset:
-            there.update(dict.fromkeys(map(str, dataset.data_vars)))
+        with open_input(config, path) as dataset:
+            there.update(dict.fromkeys(names_held(dataset)))
     wanted = config.variables[missing[0]]
     source = wanted.source_name or missing[0]
     at_level = "" if wanted.level is None else f" at level {wanted.level:g}"
