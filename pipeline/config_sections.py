@@ -30,6 +30,8 @@ Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
 Flag = Annotated[bool, Field(strict=True)]
 Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
 Role = Literal["prognostic", "forcing", "static", "diagnostic"]
+GribValue = str | int | float
+GribKeys = dict[str, GribValue | tuple[GribValue, ...]]
 Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "mask"]
 
 
@@ -90,7 +92,7 @@ class SourceConfig(Section):
     path: Path | None = Field(None, description="folder of input files; empty: what `generate` made")
     files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("*.nc",),
-        description="patterns of names inside the folder: NetCDF files, Zarr groups, Icechunk repositories; "
+        description="patterns of names inside the folder: NetCDF and GRIB files, Zarr groups, Icechunk repositories; "
         "with a time in them, as {time:%Y%m%d}.nc, only files that can hold newer frames are opened",
     )
     reopen_hours: Annotated[Number, Field(ge=0.0)] = Field(
@@ -103,6 +105,10 @@ class SourceConfig(Section):
     )
     settle_seconds: Annotated[Number, Field(ge=0.0)] = Field(
         0.0, description="files written to within so many seconds wait for the next ingest; they may not be whole yet"
+    )
+    member: Count | None = Field(None, description="take this member of an ensemble: its number, else its place")
+    grib_keys: GribKeys = Field(
+        {}, description="of GRIB files take the messages that have these values, e.g. {typeOfLevel: heightAboveGround}"
     )
     max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="above this share of rejected files nothing of the batch is committed"
@@ -142,6 +148,7 @@ class VariableConfig(Section):
     levels: Annotated[tuple[Number, ...], Field(min_length=1)] | None = Field(
         None, description="short for one variable NAME_LEVEL at each of these levels"
     )
+    grib_keys: GribKeys = Field({}, description="as source.grib_keys, on top of these, for this variable alone")
     valid_range: tuple[Number, Number] | None = Field(
         None, description="plausible values in `units`; others are rejected"
     )

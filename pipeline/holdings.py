@@ -43,7 +43,7 @@ def holdings(config: Config) -> Holdings:
     """What the Archive of a configuration holds.
 
     Raises:
-        ConfigError: It was made with other variables, units, boundary, region or coarsening.
+        ConfigError: It was made with other variables, units, boundary, region, coarsening or member.
     """
     path = config.archive_path
     if not archive.exists(path):
@@ -79,7 +79,7 @@ def _check_selection(config: Config, first: archive.Commit) -> None:
     """What was cut and averaged once is cut and averaged so for good."""
     known = first.metadata.get("config", {}).get("source", {})
     wanted = config.model_dump(mode="json")["source"]
-    for key, default in (("region", None), ("coarsen", 1)):
+    for key, default in (("region", None), ("coarsen", 1), ("member", None)):
         if known.get(key, default) != wanted[key]:
             raise ConfigError(
                 f"archive {config.archive_path} was made with source.{key} {known.get(key, default)}, but the "

@@ -58,6 +58,7 @@ RULES: dict[str, Rule] = {
         Rule("Q-UNREADABLE", "the operating system refuses to read it, or a library cannot understand it"),
         Rule("Q-EMPTY", "it has no bytes, or a variable has no values along a dimension"),
         Rule("Q-NOT-NETCDF", "it starts like no NetCDF file, e.g. an error page that was saved under its name"),
+        Rule("Q-NOT-GRIB", "it is named like GRIB, but no message is in it"),
         Rule("Q-NOT-ZARR", "a folder without the metadata of a Zarr group"),
         Rule("Q-TRUNCATED", "it is shorter than its header says, does not open, or some chunk cannot be read"),
         Rule("Q-CODEC", "its values are compressed by a codec that is not there"),
@@ -74,6 +75,11 @@ RULES: dict[str, Rule] = {
         Rule("Q-DIMENSIONS", "other dimensions than time, two of space and at most 'sample', or no numbers"),
         Rule("Q-TIME", "times are absent, missing, in another calendar or cadence, or repeated with other values"),
         Rule("Q-FORECAST", "its times are starts of forecasts or lead times, not the times its values are valid at"),
+        Rule(
+            "Q-LEAD-TIME",
+            "a valid time is forecast several times, from different initial times",
+            keys=("source.grib_keys",),
+        ),
         Rule(
             "Q-GRID",
             "another grid or projection, coordinates that are not monotonic or not finite, latitudes beyond 90 degrees",

@@ -31,6 +31,7 @@ MAY_IMPORT = {
             "cf_xarray",
             "pint",
             "filelock",
+            "cfgrib",
         ),
         *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2", "packaging"),
     },
@@ -49,6 +50,7 @@ ROOMS = {
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
     "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
+    "cfgrib": ("pipeline/sources/grib.py",),
     "dask": (),  # through xarray only
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
     "jinja2": ("pipeline/report.py", "pipeline/report/*.py"),
@@ -63,6 +65,7 @@ ROOMS = {
 LATE = {
     "ray": (),
     "scipy": (),
+    "cfgrib": ("pipeline/sources/grib.py",),
     "mlflow": ("pipeline/pyfunc_model.py",),
     "triton": ("minconv/scan/triton.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),

@@ -19,7 +19,7 @@ import xarray as xr
 from ..assembly import Candidate
 from ..checksums import check_digest, stated_digests
 from ..config import Config
-from ..errors import SourceError
+from ..errors import PipelineError, SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
 from ..plausible import plausible_range, tiny_negative
@@ -34,13 +34,12 @@ from ..sources import (
     digest,
     harmonise,
     harmonise_static,
-    open_lazily,
-    open_table,
+    names_held,
+    open_input,
     present_variables,
     settled,
 )
 from ..sources.enclosure import check_enclosed
-from ..sources.files import TABLES
 from ..sources.packing import check_packing, storage, unlike_most
 from ..sources.settling import Stamp, check_settled, stamp
 from ..sources.units import conversion
@@ -162,7 +161,7 @@ def examine(
                     batch.skipped.append(path)
                     continue
                 check_digest(path, sha256, stated)
-                dataset = opened.enter_context(_opened(config, path, lenience.off))
+                dataset = opened.enter_context(open_input(config, path, lenience.off))
                 held, held_fixed = present_variables(dataset, varying), present_variables(dataset, fixed)
         except SourceError as error:
             batch.unopened = True
@@ -203,12 +202,6 @@ def examine(
     batch.fixed += [Rejection("Q-FIX-PACKING", path, message) for path, message in unlike_most(stored).items()]
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch
-
-
-def _opened(config: Config, path: Path, off: frozenset[str] = frozenset()) -> xr.Dataset:
-    if config.sensors is not None and path.suffix in TABLES:
-        return open_table(path, config.sensors, config.variables, off)
-    return open_lazily(path, config.source.group)
 
 
 def _judged_findings(dataset: xr.Dataset, path: Path, lenience: Lenience) -> Batch:
@@ -324,7 +317,7 @@ def _in_our_words() -> Iterator[None]:
     """
     try:
         yield
-    except SourceError:
+    except PipelineError:
         raise
     except MemoryError as error:
         raise SourceError(
@@ -349,8 +342,8 @@ def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
         return
     there: dict[str, None] = {}
     for path in [*batch.ignored, *(one.path for one in batch.good), *(one.path for one in batch.rejected)]:
-        with _opened(config, path) as dataset:
-            there.update(dict.fromkeys(map(str, dataset.data_vars)))
+        with open_input(config, path) as dataset:
+            there.update(dict.fromkeys(names_held(dataset)))
     wanted = config.variables[missing[0]]
     source = wanted.source_name or missing[0]
     at_level = "" if wanted.level is None else f" at level {wanted.level:g}"

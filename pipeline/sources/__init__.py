@@ -1,9 +1,10 @@
 """Sources: raw gridded files, opened lazily and brought to the contract that `pipeline.fields` states.
 
-What lives here: finding files and telling whether they are whole (`files`, `netcdf3`), opening them (`opening`), tables
-of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names, dimension order, axes, region and dtype
-(`harmonise`), and coarser grids (`coarsening`). What does not: judging values (`quality`) and choosing what is
-committed (`ingest`). A new kind of input is a new file here that returns the same lazy dataset.
+What lives here: finding files and telling whether they are whole (`files`, `netcdf3`, `grib_messages`), opening them
+(`opening`, `grib`, `members`), tables of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names,
+dimension order, axes, region and dtype (`harmonise`), and coarser grids (`coarsening`). What does not: judging values
+(`quality`) and choosing what is committed (`ingest`). A new kind of input is a new file here that returns the same lazy
+dataset.
 
     for path in find(Path("data"), ["*.nc"]):
         dataset = harmonise(open_lazily(path), {"t2m": VariableConfig(units="K", source_name="Tair")})
@@ -14,7 +15,7 @@ from __future__ import annotations
 from .coarsening import coarsened
 from .files import check_container, digest, find, settled
 from .harmonise import harmonise, harmonise_static, present_variables
-from .opening import open_lazily
+from .opening import names_held, open_input, open_lazily
 from .tables import open_table
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "find",
     "harmonise",
     "harmonise_static",
+    "names_held",
+    "open_input",
     "open_lazily",
     "open_table",
     "present_variables",

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import SourceError
 from ..file_pattern import FilePattern
+from .grib_messages import check_messages, looks_like_grib
 from .netcdf3 import expected_size
 
 _MAGIC = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05")
@@ -78,10 +79,10 @@ def digest(path: Path) -> str:
 
 
 def check_container(path: Path) -> None:
-    """Check that a file is there, is NetCDF, and is as long as it should be; a folder is a Zarr group or Icechunk.
+    """Check that a file is of a known kind and as long as it should be; a folder is a Zarr group or Icechunk.
 
     Raises:
-        SourceError: ``Q-EMPTY``, ``Q-NOT-NETCDF`` or ``Q-TRUNCATED``.
+        SourceError: ``Q-EMPTY``, ``Q-NOT-NETCDF``, ``Q-NOT-GRIB``, ``Q-NOT-ZARR`` or ``Q-TRUNCATED``.
     """
     if path.is_dir():
         if not is_icechunk(path) and not any((path / name).is_file() for name in _ZARR_METADATA):
@@ -96,12 +97,16 @@ def check_container(path: Path) -> None:
         raise SourceError("Q-EMPTY", "the file is empty; fetch it again")
     if path.suffix in TABLES:
         return
+    if looks_like_grib(path):
+        check_messages(path)
+        return
     with path.open("rb") as file:
         start = file.read(8)
     if not start.startswith(_MAGIC):
         raise SourceError(
             "Q-NOT-NETCDF",
-            f"expected a NetCDF file, but it starts with {start!r}; fetch it again or exclude it in source.files",
+            f"expected a NetCDF or GRIB file, but it starts with {start!r}; fetch it again or exclude it in "
+            "source.files",
         )
     try:
         expected = expected_size(path)

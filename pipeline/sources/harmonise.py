@@ -140,7 +140,8 @@ def _bare(
         raise SourceError(
             "Q-DIMENSIONS",
             f"variable {source!r} has the dimension {dim!r} of length {size}, expected time, two of space and at most "
-            "'sample'; name its levels in the configuration, or select one entry and write that to a file of its own",
+            "'sample'; name its levels in the configuration, choose a member by source.member, or select one entry and "
+            "write that to a file of its own",
         )
     coords = {role: axis_values(dataset, dim) for dim, role in found.items()}
     bare = field.squeeze(list(extra), drop=True).reset_coords(drop=True)

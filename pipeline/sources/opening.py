@@ -1,9 +1,10 @@
-"""Opening one input lazily: a NetCDF or HDF5 file, a Zarr group of version 2 or 3, or an Icechunk repository.
+"""Opening one input lazily: NetCDF or HDF5, Zarr of version 2 or 3, an Icechunk repository, GRIB, or a table.
 
-What lives here: choosing the library by what the input is, the group inside it, and the size of the blocks. What does
-not: telling whether the input is whole (`files`) and what its variables mean (`harmonise`).
+What lives here: choosing the room and the library by what the input is, the group and the member inside it, the size of
+the blocks. What does not: telling whether the input is whole (`files`) and what its variables mean (`harmonise`).
 
-    dataset = open_lazily(Path("day.nc"), "forecast/surface")      # Dask arrays, a few MB per block
+    dataset = open_input(config, Path("day.grib2"))                # Dask arrays, a few MB per block
+    dataset = open_lazily(Path("day.nc"), "forecast/surface")
 """
 
 from __future__ import annotations
@@ -17,12 +18,46 @@ import icechunk
 import xarray as xr
 from zarr.errors import GroupNotFoundError
 
-from ..errors import SourceError
+from ..config import Config
+from ..errors import ConfigError, SourceError
 from .codecs import remedy, rule_of_unreadable
-from .files import is_icechunk
+from .files import TABLES, is_icechunk
+from .grib_messages import looks_like_grib
+from .members import of_member
+from .tables import open_table
 
 _BLOCK_BYTES = 16 * 2**20
 _LONGEST = 2**27  # points along a dimension: its coordinate is read as a whole, 1 GiB of it
+
+
+def open_input(config: Config, path: Path, off: frozenset[str] = frozenset()) -> xr.Dataset:
+    """An input of whatever kind, as the sections source, sensors and variables say; `off` are rules not looked at.
+
+    Raises:
+        SourceError: As in `open_lazily`, `open_table` and `open_grib`.
+        ConfigError: The library for this kind of input is not installed.
+    """
+    if config.sensors is not None and path.suffix in TABLES:
+        return open_table(path, config.sensors, config.variables, off)
+    if path.is_file() and looks_like_grib(path):
+        return _grib(config, path)
+    return of_member(open_lazily(path, config.source.group), config.source.member)
+
+
+def names_held(dataset: xr.Dataset) -> list[str]:
+    """Names of the variables of an input, also of those that were not opened."""
+    return [*dict.fromkeys((*map(str, dataset.data_vars), *dataset.attrs.get("held", ())))]
+
+
+def _grib(config: Config, path: Path) -> xr.Dataset:
+    try:
+        from .grib import open_grib
+    except (ImportError, RuntimeError) as error:  # the second where ecCodes itself is missing
+        raise ConfigError(
+            f"{path.name} is GRIB, which needs cfgrib and eccodes ({str(error).partition(chr(10))[0]}); "
+            "run: pip install 'minconv-pipeline[grib]'"
+        ) from error
+    return _in_blocks(open_grib(path, config.variables, config.source.grib_keys, config.source.member), path, None)
 
 
 def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
@@ -55,6 +90,10 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
                 rule, f"it cannot be decoded ({_cause(error)}), expected a known codec; {remedy(rule)}"
             ) from error
         raise SourceError("Q-TIME", f"its coordinates cannot be decoded ({_cause(error)}); correct the file") from error
+    return _in_blocks(dataset, path, group)
+
+
+def _in_blocks(dataset: xr.Dataset, path: Path, group: str | None) -> xr.Dataset:
     stat = path.stat()
     token = f"{path.absolute()}-{group}-{stat.st_mtime_ns}-{stat.st_size}"
     blocks = dataset.chunk(_block_sizes(dataset), token=token)

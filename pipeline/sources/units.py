@@ -21,6 +21,11 @@ _ALIASES = {
     "mb": "millibar",
     "(0 - 1)": "1",
     "unitless": "1",
+    "Numeric": "1",
+    "Proportion": "1",
+    "Dimensionless": "1",
+    "~": "1",
+    "gpm": "m",
 }
 
 

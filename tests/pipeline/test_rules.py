@@ -94,10 +94,12 @@ REPAIRED = {
     "Q-FIX-TIME": lambda data: data.isel(time=[*range(29), 29, 29]),
     "Q-FIX-LONGITUDE": lambda data: data.assign_coords(lon=data["lon"] + 360.0),
 }
-# tested one by one below and in test_ingest
+# tested one by one below, in test_ingest and in sources/test_grib
 OTHERS = {
     "Q-NO-FOLDER",
     "Q-NO-FILES",
+    "Q-NOT-GRIB",
+    "Q-LEAD-TIME",
     "Q-OVERLAP",
     "Q-EARLY",
     "Q-GAP",
