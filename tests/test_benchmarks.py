@@ -36,3 +36,18 @@ def test_demo_cells(tmp_path):
     run("demo_cells.py", "--seconds", "1", "--cells", "conv", "--root", str(tmp_path), "--out", str(out))
     names = [row["name"] for row in json.loads(out.read_text())["rows"]]
     assert names == ["conv", "persistence", "training mean"]
+
+
+def test_loader(tmp_path):
+    tiny = ("--shape", "4", "2", "16", "16", "--frames", "40", "--rounds", "1", "--count", "2", "--samples", "25")
+    small = ("--set", "generate.steps=50", "--set", "generate.size=16", "--set", "model.hidden=[4]")
+    printed = run("loader.py", *tiny, *small, "--set", "training.epochs=1", "--out", str(tmp_path))
+    found = json.loads((tmp_path / "loader.json").read_text())
+    contestants = {"ours, in memory", "ours, on disk", "xarray + Dask", "plain Zarr", "memory-mapped npy"}
+    assert contestants <= set(found["windows"])
+    assert found["windows"]["ours, in memory"]["ratio"] == 1.0
+    assert all(row["per_second"] > 0 for row in found["windows"].values())
+    assert found["epoch"]["windows"] == 37
+    assert len(found["data_wait"]) == 5
+    assert all(0 <= share <= 1 for share in found["data_wait"].values())
+    assert "of the training time" in printed

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pipeline import archive, preflight
+from pipeline import archive, machine, preflight
 from pipeline.config import Config, check_config
 from pipeline.errors import TrainingError
 from pipeline.grid import GridSpec
@@ -182,3 +182,39 @@ def test_a_models_own_splits_are_clean_and_moved_ones_are_not(time_config: Confi
 )
 def test_the_next_step_is_what_follows_the_last_semicolon(sentence: str, found: str, advice: str) -> None:
     assert from_sentence("x", "note", sentence) == Finding("x", "note", found, advice)
+
+
+@pytest.mark.usefixtures("no_trial")
+def test_tiles_and_where_frames_are_kept_are_told(weather: Callable[..., Config]) -> None:
+    found = by_name(check(weather(tiles={"size": 4, "halo": 1})))
+    assert (found["tiles"].state, found["tiles"].found) == (
+        "ok",
+        "4 of 6 x 6 points, halo 1 x 1 included, which is 67% of what is read",
+    )
+    assert found["cache"].state == "ok"
+    assert found["cache"].found.startswith("train 0.0518 MB in each worker's memory; validation ")
+    narrow = by_name(check(weather(tiles={"size": 4, "halo": 0}, training={"cache": "disk"})))
+    assert narrow["tiles"].state == "note"
+    assert "the model reaches 1 points, further than the halo" in narrow["tiles"].found
+    assert "leave tiles.halo empty" in narrow["tiles"].advice
+    assert "on disk in" in narrow["cache"].found
+
+
+@pytest.mark.usefixtures("no_trial")
+def test_a_cache_that_does_not_fit_on_the_disk_is_broken(
+    weather: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = weather(training={"cache": "disk"})
+    monkeypatch.setattr(machine, "free_disk", lambda folder: 10_000)
+    found = by_name(check(config))
+    assert found["cache"].state == "broken"
+    assert "training.cache=none" in found["cache"].advice
+
+
+@pytest.mark.slow
+def test_trial_steps_on_tiles_write_no_cache(weather: Callable[..., Config], tmp_path: Path) -> None:
+    config = weather(tiles={"size": 4}, training={"cache": "disk", "batch_size": 2, "threads": 1})
+    before = files_below(tmp_path)
+    found = by_name(check(config))
+    assert files_below(tmp_path) == before
+    assert found["step time"].state == "ok"
