@@ -4,6 +4,7 @@ What lives here: new frames and their drift, and what of the configuration chang
 (`retraining`).
 
     new_since(config.archive_path, snapshot_id, older_id)         # 24
+    revised_since(config.archive_path, snapshot_id, older_id)     # 3
     drift_since(config, snapshot_id, champion).size               # 0.4
 
 Drift is measured simply: for each variable, by how many of its standard deviations over the champion's training split
@@ -14,6 +15,7 @@ size of three says that the champion's scale does not fit the data any more.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from . import archive
 from .config import Config
 from .errors import ArchiveError, ForecastError
 from .registry import RegisteredModel
+from .revision import revised_between
 from .splits import Span, Split
 from .statistics import Statistics, compute_statistics
 
@@ -61,6 +64,15 @@ def new_since(path: Path, snapshot_id: str, before: str) -> int:
     with archive.open_dataset(path, snapshot_id) as now:
         dim = "sample" if "sample" in now.dims else "time"
         return int(now.sizes[dim]) - _length(path, before, dim)
+
+
+def revised_since(path: Path, snapshot_id: str, before: str) -> int:
+    """Frames that got other values in a version of the Archive or on the way to it from the version `before`.
+
+    All that were ever revised where `before` is not among its ancestors any more: too many rather than too few.
+    """
+    since = itertools.takewhile(lambda commit: commit.snapshot_id != before, archive.log(path, snapshot_id))
+    return len(set().union(*revised_between(since).values()))
 
 
 def _length(path: Path, snapshot_id: str, dim: str) -> int:

@@ -3,7 +3,7 @@
 What lives here: finding the frames that differ, with the hashes of what was and what comes, and how that is noted. What
 does not: whether they are taken (`assembly`, by `source.revise`) and the writing (`archive`).
 
-    for one in find_revisions(path, digest, fields["t2m"], archived):
+    for one in find_revisions(path, digest, fields, archived):
         one.first, one.last, one.replacement.start
     revised_between(commits)["t2m"]          # {48, 49, 50}, by number of the frame
 """
@@ -11,6 +11,7 @@ does not: whether they are taken (`assembly`, by `source.revise`) and the writin
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from .archive import Commit, Replacement
+from .errors import SourceError
 from .fields import time_text
 
 _COMPARED_BYTES = 32 * 2**20
@@ -65,24 +67,41 @@ class Revision:
         }
 
 
-def find_revisions(path: Path, digest: str, field: xr.DataArray, archived: xr.Dataset) -> list[Revision]:
-    """The frames of a file that the Archive has with other values, read block by block.
+def find_revisions(path: Path, digest: str, fields: xr.Dataset, archived: xr.Dataset) -> list[Revision]:
+    """The frames of a file that the Archive has with other values, variable by variable, read block by block.
 
     Args:
         path: The file.
         digest: Its sha256.
-        field: One variable in the Archive's form, all of its times archived.
+        fields: In the Archive's form, all of its times archived.
         archived: The Archive.
     """
-    name, valid = str(field.name), archived["mask"] == 1
-    places = np.searchsorted(archived["time"].values, field["time"].values)
-    values = field.where(valid).transpose(*archived[name].dims).astype("float32")
+    times, valid = fields["time"].values, archived["mask"] == 1
+    places = np.searchsorted(archived["time"].values, times)
     found = []
-    for rows, old, new in _runs(values, archived[name].where(valid), places):
-        replacement = Replacement(name, int(places[rows.start]), values.isel(time=slice(rows.start, rows.stop)))
-        first, last = (time_text(field["time"].values[row]) for row in (rows.start, rows.stop - 1))
-        found.append(Revision(path, digest, replacement, first, last, old, new))
+    for name in map(str, fields.data_vars):
+        values = fields[name].where(valid).transpose(*archived[name].dims).astype("float32")
+        for rows, old, new in _runs(values, archived[name].where(valid), places):
+            replacement = Replacement(name, int(places[rows.start]), values.isel(time=slice(rows.start, rows.stop)))
+            first, last = time_text(times[rows.start]), time_text(times[rows.stop - 1])
+            found.append(Revision(path, digest, replacement, first, last, old, new))
     return found
+
+
+def check_unclaimed(found: Sequence[Revision], others: Sequence[Revision]) -> None:
+    """No other file of the batch revises the same frames.
+
+    Raises:
+        SourceError: ``Q-OVERLAP``.
+    """
+    for one, other in itertools.product(found, others):
+        same = one.replacement.variable == other.replacement.variable
+        if same and one.frames.start < other.frames.stop and other.frames.start < one.frames.stop:
+            raise SourceError(
+                "Q-OVERLAP",
+                f"it and {other.path.name} revise the same frames of {one.replacement.variable!r}, one of them in an "
+                "ingest; ingest once more",
+            )
 
 
 def _runs(
@@ -108,6 +127,18 @@ def _runs(
                 new.update(ours[row - block].tobytes())
     if begun is not None:
         yield range(begun, len(places)), old.hexdigest(), new.hexdigest()
+
+
+def other_values_text(found: Sequence[Revision]) -> str:
+    """How a file differs from the Archive, and what can be done about it."""
+    name = found[0].replacement.variable
+    own = [one for one in found if one.replacement.variable == name]
+    count = sum(len(one.frames) for one in own)
+    return (
+        f"variable {name!r} has other values than the archive in {count} frame{'s' if count > 1 else ''} between "
+        f"{own[0].first} and {own[-1].last}; remove the revised file, take it with source.revise=accept, or ingest it "
+        "under another name"
+    )
 
 
 def revised_text(revisions: Sequence[Revision]) -> str:

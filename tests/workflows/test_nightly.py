@@ -186,6 +186,23 @@ def test_of_two_starts_at_once_one_works_and_the_other_has_its_result(home):
     assert len(context.registry.versions()) == before + 1
 
 
+def test_a_revision_of_what_the_models_learned_from_is_a_reason_to_train(home):
+    _, stream, context = home
+    revised = stream.frames(FIRST)
+    revised["t2m"].values[3:5] += 0.5
+    revised.to_netcdf(stream.folder / f"day_{FIRST:03d}_v2.nc")
+    source = context.config.source.model_copy(update={"revise": "accept"})
+    accepting = dataclasses.replace(context, config=context.config.model_copy(update={"source": source}))
+    before = len(context.registry.versions())
+    night = run_nightly(accepting, stream.date(FIRST + 10))
+    assert (night.steps["ingest"]["appended"], night.steps["ingest"]["revised"]) == (0, 2)
+    assert night.steps["gate"]["reasons"][0].startswith("There are 2 revised")
+    (newest, *older) = context.registry.versions()
+    assert len(older) == before
+    assert newest.tags["snapshot_id"] == night.steps["ingest"]["snapshot_id"]
+    champion(context)
+
+
 def test_the_status_says_how_it_stands(home):
     folder, _, context = home
     result = invoke("status", "-c", folder / "stream.yaml", "--nights", "3")
