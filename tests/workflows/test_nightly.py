@@ -11,8 +11,9 @@ import xarray as xr
 import yaml
 from typer.testing import CliRunner
 
+from pipeline import archive
 from pipeline.config import check_config
-from pipeline.errors import ConfigError, RegistryError
+from pipeline.errors import ArchiveError, ConfigError, RegistryError
 from pipeline.ledger import Ledger, Tenure
 from pipeline.promotion import Verdict, audit_trail
 from pipeline.registry import CHAMPION
@@ -213,6 +214,21 @@ def test_the_status_says_how_it_stands(home):
     assert "at work    nobody" in lines
     assert "next       the next night: minconv nightly" in lines
     assert sum(" done " in line for line in lines) == 3
+
+
+def test_a_collection_keeps_every_version_of_the_archive_that_a_model_names(home):
+    folder, _, context = home
+    path = context.config.archive_path
+    named = {version.tags["snapshot_id"] for version in context.registry.versions()}
+    others = {commit.snapshot_id for commit in archive.log(path)} - named - {archive.head(path)}
+    result = invoke("archive", "gc", "-c", folder / "stream.yaml", "--set", "archive.keep_days=0", "--apply")
+    assert result.exit_code == 0, result.stderr
+    assert others
+    for snapshot_id in others:
+        with pytest.raises(ArchiveError, match="has no version"):
+            archive.open_dataset(path, snapshot_id)
+    for snapshot_id in named:
+        assert archive.verify(path, snapshot_id).damaged == ()
 
 
 def test_the_status_of_nothing_makes_nothing(tmp_path):
