@@ -15,17 +15,15 @@ size of three says that the champion's scale does not fit the data any more.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from . import archive
+from . import archive, revision
 from .config import Config
 from .errors import ArchiveError, ForecastError
 from .registry import RegisteredModel
-from .revision import revised_between
 from .splits import Span, Split
 from .statistics import Statistics, compute_statistics
 
@@ -67,12 +65,8 @@ def new_since(path: Path, snapshot_id: str, before: str) -> int:
 
 
 def revised_since(path: Path, snapshot_id: str, before: str) -> int:
-    """Frames that got other values in a version of the Archive or on the way to it from the version `before`.
-
-    All that were ever revised where `before` is not among its ancestors any more: too many rather than too few.
-    """
-    since = itertools.takewhile(lambda commit: commit.snapshot_id != before, archive.log(path, snapshot_id))
-    return len(set().union(*revised_between(since).values()))
+    """Frames that a version of the Archive has with other values than the version `before` of it."""
+    return len(set().union(*revision.revised_since(archive.log(path, snapshot_id), before).values()))
 
 
 def _length(path: Path, snapshot_id: str, dim: str) -> int:

@@ -5,7 +5,7 @@ does not: whether they are taken (`assembly`, by `source.revise`) and the writin
 
     for one in find_revisions(path, digest, fields, archived):
         one.first, one.last, one.replacement.start
-    revised_between(commits)["t2m"]          # {48, 49, 50}, by number of the frame
+    revised_since(commits, snapshot_id)["t2m"]          # {48, 49, 50}, by number of the frame
 """
 
 from __future__ import annotations
@@ -157,10 +157,18 @@ def revised_frames(revisions: Iterable[Revision]) -> set[int]:
     return {frame for one in revisions for frame in one.frames}
 
 
-def revised_between(commits: Iterable[Commit]) -> dict[str, set[int]]:
-    """The frames of each variable that commits revised, by what they noted."""
+def revised_since(commits: Sequence[Commit], before: str) -> dict[str, set[int]]:
+    """The frames of each variable that were revised after a version, by what the commits noted.
+
+    All that ever were where the version is not among `commits` any more: too many rather than too few.
+
+    Args:
+        commits: Newest first, up to the first.
+        before: The snapshot_id of that version.
+    """
+    since = list(itertools.takewhile(lambda commit: commit.snapshot_id != before, commits))
+    keys = ("revised",) if len(since) < len(commits) else ("revised", "revised_before")
     found: dict[str, set[int]] = {}
-    for commit in commits:
-        for note in commit.metadata.get("revised", []):
-            found.setdefault(note["variable"], set()).update(range(note["start"], note["stop"]))
+    for note in (note for commit in since for key in keys for note in commit.metadata.get(key, [])):
+        found.setdefault(note["variable"], set()).update(range(note["start"], note["stop"]))
     return found
