@@ -26,7 +26,7 @@ from .cadence import Times, infer
 from .errors import SourceError
 from .fields import time_text
 from .quality import Rejection, VariableSurvey
-from .revision import Revision, find_revisions
+from .revision import Revision, check_unclaimed, find_revisions, other_values_text
 
 _COMPARED_BYTES = 32 * 2**20
 
@@ -117,11 +117,14 @@ def assemble_times(
         own = [name for name in names if name in candidate.fields]
         try:
             end = 0 if archived is None else _archived_frames(candidate.times, archived["time"].values)
-            changed = _revisions(candidate, own, archived, slice((taken or {}).get(candidate.digest, 0), end))
+            changed = []
+            if archived is not None:
+                both = candidate.fields[own].isel(time=slice((taken or {}).get(candidate.digest, 0), end))
+                changed = find_revisions(candidate.path, candidate.digest, both, archived)
             if changed and not revise:
-                raise SourceError("Q-OVERLAP", _other_values(changed))
+                raise SourceError("Q-OVERLAP", other_values_text(changed))
             starts = {name: _first_new(candidate, name, end, pieces[name]) for name in own}
-            _check_unclaimed(changed, revisions.values())
+            check_unclaimed(changed, [one for found in revisions.values() for one in found])
         except SourceError as error:
             later = revise and error.rule == "Q-OVERLAP"
             (contradicting if later else rejected).append(Rejection(error.rule, candidate.path, error.message))
@@ -234,45 +237,6 @@ def _archived_frames(times: Times, archived: Times) -> int:
             f"({time_text(archived[-1])}) but are not in it; only later times can be appended",
         )
     return count
-
-
-def _revisions(
-    candidate: Candidate, names: Sequence[str], archived: xr.Dataset | None, frames: slice
-) -> list[Revision]:
-    if archived is None or frames.start >= frames.stop:
-        return []
-    part = candidate.fields.isel(time=frames)
-    each = (find_revisions(candidate.path, candidate.digest, part[name], archived) for name in names)
-    return [one for found in each for one in found]
-
-
-def _other_values(revisions: Sequence[Revision]) -> str:
-    name = revisions[0].replacement.variable
-    own = [one for one in revisions if one.replacement.variable == name]
-    count = sum(len(one.frames) for one in own)
-    return (
-        f"variable {name!r} has other values than the archive in {count} frame{'s' if count > 1 else ''} between "
-        f"{own[0].first} and {own[-1].last}; remove the revised file, take it with source.revise=accept, or ingest it "
-        "under another name"
-    )
-
-
-def _check_unclaimed(changed: Iterable[Revision], others: Iterable[Iterable[Revision]]) -> None:
-    """No other file of the batch revises the same frames.
-
-    Raises:
-        SourceError: ``Q-OVERLAP``.
-    """
-    claimed = [one for found in others for one in found]
-    for one in changed:
-        for other in claimed:
-            same = one.replacement.variable == other.replacement.variable
-            if same and set(one.frames) & set(other.frames):
-                raise SourceError(
-                    "Q-OVERLAP",
-                    f"it and {other.path.name} revise the same frames of {one.replacement.variable!r}, one of them in "
-                    "an ingest; ingest once more",
-                )
 
 
 def _first_new(candidate: Candidate, name: str, archived: int, before: Sequence[_Piece]) -> int:

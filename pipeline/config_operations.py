@@ -52,7 +52,7 @@ class NightlyConfig(Section):
     """When `minconv nightly` trains, from what, and how long a start waits for another."""
 
     min_new: Positive = Field(
-        1, description="new frames (or samples) since the newest version that are worth a training"
+        1, description="new or revised frames (or samples) since the newest version that are worth a training"
     )
     max_rejected_share: Annotated[Number, Field(ge=0.0, le=1.0)] = Field(
         0.2, description="above this share of rejected files among a night's new ones nothing is trained"

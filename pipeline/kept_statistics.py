@@ -15,7 +15,6 @@ is computed anew.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from .config import Config
 from .durable_file import write_text
 from .exact_sums import Sums
 from .progress import Progress, silent
-from .revision import revised_between
+from .revision import revised_since
 from .splits import Span, Split
 from .statistics import Part, Statistics, VariableSums, count_frames, sum_part
 
@@ -111,8 +110,7 @@ def _changes(
     base: KeptSums, commits: Sequence[archive.Commit], variables: Sequence[str], train: Split, length: int
 ) -> dict[str, Change]:
     """What of each variable has to be read if one starts from `base`."""
-    since = itertools.takewhile(lambda commit: commit.snapshot_id != base.snapshot_id, commits)
-    revised = revised_between(since) if base.sums else {}
+    revised = revised_since(commits, base.snapshot_id) if base.sums else {}
     return {name: change_between(base.train, train, length, revised.get(name, set())) for name in variables}
 
 

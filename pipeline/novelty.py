@@ -4,6 +4,7 @@ What lives here: new frames and their drift, and what of the configuration chang
 (`retraining`).
 
     new_since(config.archive_path, snapshot_id, older_id)         # 24
+    revised_since(config.archive_path, snapshot_id, older_id)     # 3
     drift_since(config, snapshot_id, champion).size               # 0.4
 
 Drift is measured simply: for each variable, by how many of its standard deviations over the champion's training split
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import archive
+from . import archive, revision
 from .config import Config
 from .errors import ArchiveError, ForecastError
 from .registry import RegisteredModel
@@ -61,6 +62,11 @@ def new_since(path: Path, snapshot_id: str, before: str) -> int:
     with archive.open_dataset(path, snapshot_id) as now:
         dim = "sample" if "sample" in now.dims else "time"
         return int(now.sizes[dim]) - _length(path, before, dim)
+
+
+def revised_since(path: Path, snapshot_id: str, before: str) -> int:
+    """Frames that a version of the Archive has with other values than the version `before` of it."""
+    return len(set().union(*revision.revised_since(archive.log(path, snapshot_id), before).values()))
 
 
 def _length(path: Path, snapshot_id: str, dim: str) -> int:

@@ -3,7 +3,7 @@
 What lives here: the decision. What does not: what is new, and how much it differs (`novelty`), the gate after a
 training (`promotion`), training itself (`training`).
 
-    decide(config.nightly, champion=True, new=24, rejected_share=0.0, drift=drift)
+    decide(config.nightly, champion=True, new=24, revised=0, rejected_share=0.0, drift=drift)
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def decide(
     *,
     champion: bool,
     new: int,
+    revised: int,
     rejected_share: float,
     drift: Drift | None,
     skill: float | None = None,
@@ -39,6 +40,7 @@ def decide(
         rules: The section `nightly` of the configuration.
         champion: Whether there is one.
         new: Frames (or samples) that the newest version has not been trained on.
+        revised: Frames that had other values when it was.
         rejected_share: Of the files that are new this night.
         drift: Of the new data from the champion's; None: there are none, or no champion.
         skill: The champion's on the newest test cases, against persistence; None: there is no champion.
@@ -55,9 +57,10 @@ def decide(
         )
     if not champion:
         return Decision(True, False, ("There is no champion yet: the first version is trained.",))
-    if new < rules.min_new:
-        many = f"there are {new} new" if new else "there is nothing new"
-        needed = f", {rules.min_new} are needed (nightly.min_new)" if new else ""
+    changes = " and ".join([f"{new} new"] * (new > 0) + [f"{revised} revised"] * (revised > 0))
+    if new + revised < rules.min_new:
+        many = f"there are {changes}" if changes else "there is nothing new"
+        needed = f", {rules.min_new} are needed (nightly.min_new)" if changes else ""
         return Decision(False, False, (f"Nothing is trained: {many} since the newest version{needed}.",))
     if drift is not None and drift.size < rules.min_drift:
         return Decision(
@@ -69,7 +72,7 @@ def decide(
             ),
         )
     found = "" if drift is None else f", which differ from the champion's by {drift.size:.2g} standard deviations"
-    return Decision(True, *_start(rules, f"There are {new} new{found}.", drift, skill, changed))
+    return Decision(True, *_start(rules, f"There are {changes}{found}.", drift, skill, changed))
 
 
 def _start(

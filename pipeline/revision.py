@@ -3,14 +3,15 @@
 What lives here: finding the frames that differ, with the hashes of what was and what comes, and how that is noted. What
 does not: whether they are taken (`assembly`, by `source.revise`) and the writing (`archive`).
 
-    for one in find_revisions(path, digest, fields["t2m"], archived):
+    for one in find_revisions(path, digest, fields, archived):
         one.first, one.last, one.replacement.start
-    revised_between(commits)["t2m"]          # {48, 49, 50}, by number of the frame
+    revised_since(commits, snapshot_id)["t2m"]          # {48, 49, 50}, by number of the frame
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from .archive import Commit, Replacement
+from .errors import SourceError
 from .fields import time_text
 
 _COMPARED_BYTES = 32 * 2**20
@@ -65,24 +67,41 @@ class Revision:
         }
 
 
-def find_revisions(path: Path, digest: str, field: xr.DataArray, archived: xr.Dataset) -> list[Revision]:
-    """The frames of a file that the Archive has with other values, read block by block.
+def find_revisions(path: Path, digest: str, fields: xr.Dataset, archived: xr.Dataset) -> list[Revision]:
+    """The frames of a file that the Archive has with other values, variable by variable, read block by block.
 
     Args:
         path: The file.
         digest: Its sha256.
-        field: One variable in the Archive's form, all of its times archived.
+        fields: In the Archive's form, all of its times archived.
         archived: The Archive.
     """
-    name, valid = str(field.name), archived["mask"] == 1
-    places = np.searchsorted(archived["time"].values, field["time"].values)
-    values = field.where(valid).transpose(*archived[name].dims).astype("float32")
+    times, valid = fields["time"].values, archived["mask"] == 1
+    places = np.searchsorted(archived["time"].values, times)
     found = []
-    for rows, old, new in _runs(values, archived[name].where(valid), places):
-        replacement = Replacement(name, int(places[rows.start]), values.isel(time=slice(rows.start, rows.stop)))
-        first, last = (time_text(field["time"].values[row]) for row in (rows.start, rows.stop - 1))
-        found.append(Revision(path, digest, replacement, first, last, old, new))
+    for name in map(str, fields.data_vars):
+        values = fields[name].where(valid).transpose(*archived[name].dims).astype("float32")
+        for rows, old, new in _runs(values, archived[name].where(valid), places):
+            replacement = Replacement(name, int(places[rows.start]), values.isel(time=slice(rows.start, rows.stop)))
+            first, last = time_text(times[rows.start]), time_text(times[rows.stop - 1])
+            found.append(Revision(path, digest, replacement, first, last, old, new))
     return found
+
+
+def check_unclaimed(found: Sequence[Revision], others: Sequence[Revision]) -> None:
+    """No other file of the batch revises the same frames.
+
+    Raises:
+        SourceError: ``Q-OVERLAP``.
+    """
+    for one, other in itertools.product(found, others):
+        same = one.replacement.variable == other.replacement.variable
+        if same and one.frames.start < other.frames.stop and other.frames.start < one.frames.stop:
+            raise SourceError(
+                "Q-OVERLAP",
+                f"it and {other.path.name} revise the same frames of {one.replacement.variable!r}, one of them in an "
+                "ingest; ingest once more",
+            )
 
 
 def _runs(
@@ -110,6 +129,18 @@ def _runs(
         yield range(begun, len(places)), old.hexdigest(), new.hexdigest()
 
 
+def other_values_text(found: Sequence[Revision]) -> str:
+    """How a file differs from the Archive, and what can be done about it."""
+    name = found[0].replacement.variable
+    own = [one for one in found if one.replacement.variable == name]
+    count = sum(len(one.frames) for one in own)
+    return (
+        f"variable {name!r} has other values than the archive in {count} frame{'s' if count > 1 else ''} between "
+        f"{own[0].first} and {own[-1].last}; remove the revised file, take it with source.revise=accept, or ingest it "
+        "under another name"
+    )
+
+
 def revised_text(revisions: Sequence[Revision]) -> str:
     """``revised 3 frames of t2m, 2020-01-01T00:00 to 2020-01-01T02:00``; empty where there are none."""
     if not revisions:
@@ -126,10 +157,18 @@ def revised_frames(revisions: Iterable[Revision]) -> set[int]:
     return {frame for one in revisions for frame in one.frames}
 
 
-def revised_between(commits: Iterable[Commit]) -> dict[str, set[int]]:
-    """The frames of each variable that commits revised, by what they noted."""
+def revised_since(commits: Sequence[Commit], before: str) -> dict[str, set[int]]:
+    """The frames of each variable that were revised after a version, by what the commits noted.
+
+    All that ever were where the version is not among `commits` any more: too many rather than too few.
+
+    Args:
+        commits: Newest first, up to the first.
+        before: The snapshot_id of that version.
+    """
+    since = list(itertools.takewhile(lambda commit: commit.snapshot_id != before, commits))
+    keys = ("revised",) if len(since) < len(commits) else ("revised", "revised_before")
     found: dict[str, set[int]] = {}
-    for commit in commits:
-        for note in commit.metadata.get("revised", []):
-            found.setdefault(note["variable"], set()).update(range(note["start"], note["stop"]))
+    for note in (note for commit in since for key in keys for note in commit.metadata.get(key, [])):
+        found.setdefault(note["variable"], set()).update(range(note["start"], note["stop"]))
     return found

@@ -76,6 +76,7 @@ def ingest(work: Work) -> Result:
         "snapshot_id": found.snapshot_id,
         "committed": [path.name for path in found.committed],
         "appended": found.appended,
+        "revised": found.revised,
         "rejected": rejected,
         "newly_rejected": [text for text in rejected if text not in work.seen],
         "waiting": [str(one) for one in found.waiting],
@@ -92,9 +93,9 @@ def gate(work: Work) -> Result:
         raise ConfigError(
             f"{config.name} has no champion yet, and a backfill makes none; run a night without --backfill"
         )
-    new = novelty.new_since(
-        config.archive_path, work.snapshot_id, versions[0].tags.get("snapshot_id", "") if versions else ""
-    )
+    trained_on = versions[0].tags.get("snapshot_id", "") if versions else ""
+    new = novelty.new_since(config.archive_path, work.snapshot_id, trained_on)
+    revised = novelty.revised_since(config.archive_path, work.snapshot_id, trained_on)
     drift: novelty.Drift | None = None
     skill: float | None = None
     changed: tuple[str, ...] = ()
@@ -109,6 +110,7 @@ def gate(work: Work) -> Result:
         config.nightly,
         champion=champion is not None,
         new=new,
+        revised=revised,
         rejected_share=bad / (bad + good) if bad else 0.0,
         drift=drift,
         skill=skill,
@@ -117,6 +119,7 @@ def gate(work: Work) -> Result:
     return {
         "champion": None if champion is None else champion.version,
         "new": new,
+        "revised": revised,
         "drift": None if drift is None else dataclasses.asdict(drift),
         **dataclasses.asdict(decision),
     }

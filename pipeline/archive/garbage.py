@@ -119,11 +119,13 @@ def _ids(commits: Sequence[Commit]) -> set[str]:
 
 def _fold(repository: icechunk.Repository, commits: Sequence[Commit]) -> None:
     """One commit that notes what all others noted about files; the fields stay as they are."""
-    notes: dict[str, Any] = dict(commits[-1].metadata)
-    for key in ("files", "rejected", "revised", "accepted"):
-        lists = [commit.metadata.get(key, []) for commit in reversed(commits)]
+    notes: dict[str, Any] = {key: value for key, value in commits[-1].metadata.items() if key != "revised"}
+    for key in ("files", "rejected", "accepted", "revised"):
+        # this commit itself revises nothing
+        folded = f"{key}_before" if key == "revised" else key
+        lists = [commit.metadata.get(name, []) for commit in reversed(commits) for name in dict.fromkeys((folded, key))]
         if any(lists):
-            notes[key] = list({str(entry): entry for entries in lists for entry in entries}.values())
+            notes[folded] = list({str(entry): entry for entries in lists for entry in entries}.values())
     session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="r+")
     root.require_group(GROUP).attrs["versions_dropped_at"] = datetime.datetime.now(datetime.UTC).isoformat()

@@ -2,6 +2,9 @@
 
 import datetime
 import hashlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -159,6 +162,33 @@ def test_a_second_collection_finds_what_is_pinned_no_more(path):
     with pytest.raises(ArchiveError, match="has no version"):
         archive.open_dataset(path, commits[0].snapshot_id)
     np.testing.assert_array_equal(archive.open_dataset(path)["t"].values, VALUES[:15])
+
+
+def test_a_pinned_version_can_be_read_while_others_are_dropped(path):
+    commits = [write(path, first, first + 5) for first in range(0, 40, 5)]
+    pinned, read, stop = commits[2].snapshot_id, [], threading.Event()
+    opened = archive.open_dataset(path, pinned)  # before: nothing of it is read yet
+
+    def reader():
+        while not stop.is_set():
+            frame = len(read) % 15
+            read.append(np.array_equal(opened["t"][frame].values, VALUES[frame]))
+            with archive.open_dataset(path, pinned) as again:
+                read.append(np.array_equal(again["t"][-1].values, VALUES[14]))
+
+    with ThreadPoolExecutor(2) as threads:
+        readers = [threads.submit(reader) for _ in range(2)]
+        while len(read) < 4:
+            time.sleep(0.001)
+        found = archive.collect(path, {pinned}, keep_days=0, apply=True)
+        during = len(read)
+        while len(read) < during + 4:
+            time.sleep(0.001)
+        stop.set()
+        for one in readers:
+            one.result()
+    assert found.chunks > 0
+    assert all(read)
 
 
 def test_young_versions_stay(path):

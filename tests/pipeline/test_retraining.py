@@ -15,7 +15,7 @@ from pipeline.statistics import Moments, Statistics
 
 NO_DRIFT = Drift({"t2m": 0.1}, {"t2m": 1.0})
 FAR = Drift({"t2m": 0.1, "q2m": -4.0}, {"t2m": 1.0, "q2m": 1.0})
-ORDINARY = {"champion": True, "new": 24, "rejected_share": 0.0, "drift": NO_DRIFT, "skill": 0.5}
+ORDINARY = {"champion": True, "new": 24, "revised": 0, "rejected_share": 0.0, "drift": NO_DRIFT, "skill": 0.5}
 
 
 def test_an_ordinary_night_trains_from_the_champion():
@@ -25,6 +25,14 @@ def test_an_ordinary_night_trains_from_the_champion():
         "There are 24 new, which differ from the champion's by 0.1 standard deviations.",
         "Training starts from the champion's weights.",
     )
+
+
+def test_revised_frames_count_as_new_ones():
+    facts = {**ORDINARY, "new": 0, "revised": 3, "drift": None}
+    decision = decide(NightlyConfig(), **facts)
+    assert (decision.train, decision.reasons[0]) == (True, "There are 3 revised.")
+    assert decide(NightlyConfig(min_new=4), **facts).reasons[0].startswith("Nothing is trained: there are 3 revised ")
+    assert decide(NightlyConfig(min_new=4), **{**facts, "new": 1}).reasons[0] == "There are 1 new and 3 revised."
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import xarray as xr
 import yaml
 from typer.testing import CliRunner
 
+from pipeline import archive
 from pipeline.config import check_config
-from pipeline.errors import ConfigError, RegistryError
+from pipeline.errors import ArchiveError, ConfigError, RegistryError
 from pipeline.ledger import Ledger, Tenure
 from pipeline.promotion import Verdict, audit_trail
 from pipeline.registry import CHAMPION
@@ -186,6 +187,23 @@ def test_of_two_starts_at_once_one_works_and_the_other_has_its_result(home):
     assert len(context.registry.versions()) == before + 1
 
 
+def test_a_revision_of_what_the_models_learned_from_is_a_reason_to_train(home):
+    _, stream, context = home
+    revised = stream.frames(FIRST)
+    revised["t2m"].values[3:5] += 0.5
+    revised.to_netcdf(stream.folder / f"day_{FIRST:03d}_v2.nc")
+    source = context.config.source.model_copy(update={"revise": "accept"})
+    accepting = dataclasses.replace(context, config=context.config.model_copy(update={"source": source}))
+    before = len(context.registry.versions())
+    night = run_nightly(accepting, stream.date(FIRST + 10))
+    assert (night.steps["ingest"]["appended"], night.steps["ingest"]["revised"]) == (0, 2)
+    assert night.steps["gate"]["reasons"][0].startswith("There are 2 revised")
+    (newest, *older) = context.registry.versions()
+    assert len(older) == before
+    assert newest.tags["snapshot_id"] == night.steps["ingest"]["snapshot_id"]
+    champion(context)
+
+
 def test_the_status_says_how_it_stands(home):
     folder, _, context = home
     result = invoke("status", "-c", folder / "stream.yaml", "--nights", "3")
@@ -196,6 +214,24 @@ def test_the_status_says_how_it_stands(home):
     assert "at work    nobody" in lines
     assert "next       the next night: minconv nightly" in lines
     assert sum(" done " in line for line in lines) == 3
+
+
+def test_a_collection_keeps_every_version_of_the_archive_that_a_model_names(home):
+    folder, stream, context = home
+    path = context.config.archive_path
+    for day in (FIRST + 10, FIRST + 11):  # two versions that no model is made of, one of them the newest
+        stream.write(day)
+        assert invoke("ingest", "-c", folder / "stream.yaml", "--quiet").exit_code == 0
+    named = {version.tags["snapshot_id"] for version in context.registry.versions()}
+    others = {commit.snapshot_id for commit in archive.log(path)} - named - {archive.head(path)}
+    result = invoke("archive", "gc", "-c", folder / "stream.yaml", "--set", "archive.keep_days=0", "--apply")
+    assert result.exit_code == 0, result.stderr
+    assert others
+    for snapshot_id in others:
+        with pytest.raises(ArchiveError, match="has no version"):
+            archive.open_dataset(path, snapshot_id)
+    for snapshot_id in named:
+        assert archive.verify(path, snapshot_id).damaged == ()
 
 
 def test_the_status_of_nothing_makes_nothing(tmp_path):
