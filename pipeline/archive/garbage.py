@@ -12,6 +12,7 @@ What the dropped commits noted (which files went in) moves to one new commit, so
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import shutil
 import tempfile
@@ -123,7 +124,8 @@ def _fold(repository: icechunk.Repository, commits: Sequence[Commit]) -> None:
     for key in ("files", "rejected"):
         lists = [commit.metadata.get(key, []) for commit in reversed(commits)]
         if any(lists):
-            notes[key] = list({str(entry): entry for entries in lists for entry in entries}.values())
+            # sorted: Icechunk gives the keys of a note back in any order
+            notes[key] = list({json.dumps(one, sort_keys=True): one for entries in lists for one in entries}.values())
     session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="r+")
     root.require_group(GROUP).attrs["versions_dropped_at"] = datetime.datetime.now(datetime.UTC).isoformat()
