@@ -82,7 +82,7 @@ def test_a_pinned_version_is_verified_by_itself(path):
 
 
 def test_chunks_of_older_releases_have_no_checksum_and_that_is_said(path, monkeypatch):
-    monkeypatch.setattr(writing, "record", lambda session, threads: None)
+    monkeypatch.setattr(writing, "record", lambda *ignored: None)
     write(path, 0, 20)
     monkeypatch.setattr(writing, "record", checksums.record)
     assert archive.verify(path) == archive.Verification(chunks=0, unrecorded=8, damaged=())

@@ -89,7 +89,7 @@ def test_killed_by_another_process_at_any_time(tmp_path):
 
 FULL = """
 cd "$0"
-for free in 10000 60000 110000; do
+for free in 10000 60000; do
     rm -rf full
     { head -c 10000000 /dev/zero > filler; } 2> /dev/null  # until nothing is free
     truncate -s -$free filler
@@ -123,11 +123,11 @@ def test_a_full_file_system_is_one_sentence_and_the_same_command_goes_on_when_th
     ingest = [sys.executable, "-c", "from workflows.cli import main; main()", "ingest", "-c", str(config)]
     done = subprocess.run(
         [*mount, "bash", "-c", FULL, str(disk), *ingest],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
-    assert done.stdout.split() == ["full", "1", "free", "0"] * 3, (done.stdout, done.stderr)
+    assert done.stdout.split() == ["full", "1", "free", "0"] * 2, (done.stdout, done.stderr)
     sentences = done.stderr.splitlines()
-    assert len(sentences) == 3
+    assert len(sentences) == 2
     for sentence in sentences:
         assert sentence.startswith("error: ")
         assert "o space left on" in sentence
