@@ -28,9 +28,14 @@ def write_text(path: Path, text: str) -> None:
     reach("file.replaced")
 
 
-def remove_partial(folder: Path) -> list[Path]:
-    """Delete what killed writers left in a folder, for one who knows that nobody writes there now; says what it was."""
-    found = sorted(folder.glob(".*.partial"))
+def partials(folder: Path) -> list[Path]:
+    """Files that are being written in a folder, or whose writer was killed."""
+    return sorted(folder.glob(".*.partial"))
+
+
+def remove_partials(folder: Path) -> list[Path]:
+    """Delete them, for one who knows that nobody writes there now; says what they were."""
+    found = partials(folder)
     for partial in found:
         partial.unlink(missing_ok=True)
     return found

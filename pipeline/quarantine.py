@@ -103,8 +103,28 @@ def entries(folder: Path) -> list[Entry]:
     Raises:
         QuarantineError: An entry cannot be read.
     """
-    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    found = [read_entry(path) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda entry: (entry.first_at, entry.path))
+
+
+def read_entry(path: Path) -> Entry:
+    """The entry that a file holds.
+
+    Raises:
+        QuarantineError: It cannot be read, or is of another file than its name says.
+    """
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        history = tuple(Step(**{**step, "rules": tuple(step["rules"])}) for step in tree.pop("history"))
+        entry = Entry(**tree, history=history)
+        if entry.sha256 != path.stem:
+            raise ValueError("it has another sha256 than its name")
+        return entry
+    except (ValueError, TypeError, KeyError) as error:
+        raise QuarantineError(
+            f"{path} is no entry of a quarantine ({type(error).__name__}); move it elsewhere, the next ingest "
+            "writes it anew"
+        ) from error
 
 
 def find_entry(folder: Path, name: str) -> Entry:
@@ -127,7 +147,7 @@ def record(folder: Path, rejected: Iterable[Rejected], config_hash: str) -> None
     """Write an entry for each rejected file, or bring it up to date; doing it again changes nothing but `last_at`."""
     now = _now()
     for one in rejected:
-        known = _read(_place(folder, one.sha256)) if _place(folder, one.sha256).is_file() else None
+        known = read_entry(_place(folder, one.sha256)) if _place(folder, one.sha256).is_file() else None
         step = Step(now, "rejected", (one.rule,), why=one.message)
         if known is None:
             _write(
@@ -211,18 +231,6 @@ def _ended(entry: Entry, state: State, why: str) -> Entry:
 
 def _place(folder: Path, sha256: str) -> Path:
     return folder / f"{sha256}.json"
-
-
-def _read(path: Path) -> Entry:
-    try:
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        history = tuple(Step(**{**step, "rules": tuple(step["rules"])}) for step in tree.pop("history"))
-        return Entry(**tree, history=history)
-    except (ValueError, TypeError, KeyError) as error:
-        raise QuarantineError(
-            f"{path} is no entry of a quarantine ({type(error).__name__}); move it elsewhere, the next ingest "
-            "writes it anew"
-        ) from error
 
 
 def _write(folder: Path, entry: Entry) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_archive, cli_cluster, cli_health, cli_lineage, cli_models, cli_nightly, cli_quarantine
+from . import cli_archive, cli_cluster, cli_fsck, cli_health, cli_lineage, cli_models, cli_nightly, cli_quarantine
 from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(cli_archive.app)
 app.add_typer(cli_models.app)
 app.add_typer(cli_health.app)
+app.add_typer(cli_fsck.app)
 app.add_typer(cli_lineage.app)
 app.add_typer(cli_cluster.app)
 app.add_typer(cli_nightly.app)

@@ -22,7 +22,7 @@ from .context import Context
 
 def diagnose(console: Console, as_json: bool) -> bool:
     """Look at this machine; whether nothing is broken."""
-    return _show(console, [*examine(Path("runs")), *_environment()], as_json)
+    return show(console, [*examine(Path("runs")), *_environment()], as_json)
 
 
 def check_configuration(context: Context, model: str | None, as_json: bool) -> bool:
@@ -31,10 +31,11 @@ def check_configuration(context: Context, model: str | None, as_json: bool) -> b
         found = list(check(context.config, progress))
         if model is not None:
             found += model_findings(context.config, context.registry.load(model))
-    return _show(context.console, found, as_json)
+    return show(context.console, found, as_json)
 
 
-def _show(console: Console, found: Sequence[Finding], as_json: bool) -> bool:
+def show(console: Console, found: Sequence[Finding], as_json: bool) -> bool:
+    """Findings as a table or as JSON; whether nothing is broken."""
     broken = [one for one in found if one.state == "broken"]
     if as_json:
         findings = [dataclasses.asdict(one) for one in found]

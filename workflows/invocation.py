@@ -53,6 +53,7 @@ _ABOUT_FILES = {
     errno.EFBIG: "raise the limit of file sizes, then run the command again",
     errno.EACCES: "check its permissions, then run the command again",
     errno.EROFS: "name a place that can be written, then run the command again",
+    errno.EIO: "check the disk, then run the command again",
     errno.ENOTDIR: "a file is where a folder should be: move it, then run the command again",
 }
 

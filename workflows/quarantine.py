@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import quarantine
+from pipeline import archive, quarantine
 from pipeline.quarantine import Entry
 
 from . import commands, stages
 from .console import bytes_text
 from .context import Context
+
+ACCEPT_SECONDS = 10.0  # a person is waiting
 
 
 def show(context: Context, every: bool, as_json: bool) -> None:
@@ -57,7 +59,8 @@ def accept(context: Context, name: str, rules: Sequence[str], why: str) -> None:
     """Overrule rules for one file."""
     from .promotion import user
 
-    entry = quarantine.accept(context.config.quarantine_path, name, rules, by=user(), why=why)
+    with archive.lock(context.config.archive_path, ACCEPT_SECONDS):  # an ingest writes entries too
+        entry = quarantine.accept(context.config.quarantine_path, name, rules, by=user(), why=why)
     step = entry.accepted[-1]
     context.console.line(f"{entry.name} {entry.path}: accepted against {', '.join(step.rules)} by {step.by}")
     context.console.line(f"next: minconv quarantine retry {entry.name}")

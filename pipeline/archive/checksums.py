@@ -27,6 +27,7 @@ import zarr
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ..errors import ArchiveError
 from ..failpoints import reach
 from ..fields import time_text
 from ..progress import Event, Progress, silent
@@ -64,8 +65,17 @@ class Verification:
     damaged: tuple[Damage, ...]
 
 
-def record(session: icechunk.Session, threads: Executor) -> None:
-    """Add to a session, before its commit, the checksums of the chunks it wrote."""
+def record(session: icechunk.Session, before: icechunk.IcechunkStore, threads: Executor) -> None:
+    """Add to a session, before its commit, the checksums of the chunks it wrote.
+
+    Args:
+        session: Holds the new chunks.
+        before: The version that it goes on with.
+        threads: Read and hash.
+
+    Raises:
+        ArchiveError: A chunk that was gone on with is damaged: the new checksum would hide it.
+    """
     root = zarr.open_group(session.store, mode="r+")
     sums = root.require_group(GROUP)
     for path, indices in session.status().updated_chunks.items():
@@ -77,6 +87,14 @@ def record(session: icechunk.Session, threads: Executor) -> None:
             kept = np.asarray(_array(sums, name)[:])
             table[tuple(map(slice, kept.shape))] = kept
         places = [tuple(index) for index in indices]
+        known = [(place, table[place].tobytes()) for place in places if table[place].any()]
+        states = threads.map(lambda one, name=name: _state(before, name, *one), known)
+        for (place, _), what in zip(known, states, strict=True):
+            if what:
+                raise ArchiveError(
+                    f"a chunk of {name} ({', '.join(map(str, place))}) that is to be gone on with is damaged: {what}; "
+                    "see 'minconv archive verify'"
+                )
         digests = threads.map(lambda place, name=name: _digest(session.store, name, place), places)
         for place, digest in zip(places, digests, strict=True):
             table[place] = np.frombuffer(digest or bytes(_BYTES), "uint8")

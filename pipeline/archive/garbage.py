@@ -12,6 +12,7 @@ What the dropped commits noted (which files went in) moves to one new commit, so
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import shutil
 import tempfile
@@ -125,7 +126,9 @@ def _fold(repository: icechunk.Repository, commits: Sequence[Commit]) -> None:
         folded = f"{key}_before" if key == "revised" else key
         lists = [commit.metadata.get(name, []) for commit in reversed(commits) for name in dict.fromkeys((folded, key))]
         if any(lists):
-            notes[folded] = list({str(entry): entry for entries in lists for entry in entries}.values())
+            # sorted: Icechunk gives the keys of a note back in any order
+            entries = {json.dumps(one, sort_keys=True): one for each in lists for one in each}
+            notes[folded] = list(entries.values())
     session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="r+")
     root.require_group(GROUP).attrs["versions_dropped_at"] = datetime.datetime.now(datetime.UTC).isoformat()

@@ -61,7 +61,10 @@ def open_repository(path: Path) -> icechunk.Repository:
 def is_repository(path: Path) -> bool:
     """Whether `path` holds a repository, with commits or without."""
     # asking Icechunk about a folder that is not there would make it
-    return Path(path).is_dir() and any(Path(path).iterdir()) and bool(icechunk.Repository.exists(_storage(path)))
+    if not Path(path).is_dir() or not any(Path(path).iterdir()):
+        return False
+    with translated(path, "read"):
+        return bool(icechunk.Repository.exists(_storage(path)))
 
 
 def is_empty(repository: icechunk.Repository) -> bool:
@@ -107,11 +110,12 @@ def translated(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except (icechunk.IcechunkError, OSError) as error:
+        lines = str(error).strip().splitlines() or ["unknown cause"]
         if isinstance(error, OSError) and error.errno is not None:
-            cause = os.strerror(error.errno)
-        else:
-            lines = str(error).strip().splitlines() or ["unknown cause"]
-            cause = lines[-1].strip(" `|->x")
+            lines = [os.strerror(error.errno)]
+        # Icechunk's first line says what failed, then comes where; a chain of causes, the deepest last, may follow.
+        chain = [line for line in lines if line.strip().startswith(("|->", "`->"))]
+        cause = (chain or lines)[-1 if chain else 0].strip(" `|->x")
         if os.strerror(errno.ENOSPC) in cause:
             cause, step = "no space left on the disk", "free some space, then run the command again"
         else:

@@ -103,7 +103,7 @@ def write(
                 ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
                 layout_there = _stored_layout(session.store, ordered)
                 _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads)
-        record(session, threads)
+        record(session, repository.readonly_session(BRANCH).store, threads)
         reach("archive.commit.before")
         snapshot_id = session.commit(message, metadata)
     with translated(path, "read"):

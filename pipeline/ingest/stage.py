@@ -18,7 +18,7 @@ from .. import archive
 from ..assembly import Assembly, Candidate
 from ..config import Config
 from ..contents import coverage, headline, notes
-from ..durable_file import remove_partial
+from ..durable_file import remove_partials
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import holdings
@@ -66,7 +66,7 @@ def ingest(
     with archive.lock(config.archive_path, patience, waiting), ExitStack() as opened:
         archive.recover(config.archive_path)
         for folder in (config.quarantine_path, config.ingests_path):
-            remove_partial(folder)
+            remove_partials(folder)
         state = holdings(config)
         known = {entry.sha256: entry for entry in entries(config.quarantine_path)}
         accepted = {sha256: entry.accepted_rules for sha256, entry in known.items()}

@@ -56,6 +56,20 @@ class Ledger:
             lease = find_lease(connection, pipeline)
         return lease if lease is not None and lease.in_force(self._clock()) else None
 
+    def abandoned(self, pipeline: str) -> Lease | None:
+        """The lease that its holder did not give back and that is no longer in force, if there is one."""
+        with self._database.transaction() as connection:
+            lease = find_lease(connection, pipeline)
+        held = lease is not None and lease.renewed_at is not None
+        return lease if lease is not None and held and not lease.in_force(self._clock()) else None
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file; empty: nothing."""
+        with self._database.transaction() as connection:
+            found = [str(text) for (text,) in connection.execute("PRAGMA integrity_check")]
+            lost = connection.execute("PRAGMA foreign_key_check").fetchall()
+        return [text for text in found if text != "ok"] + [f"steps of no night: {row}" for row in lost]
+
     def take(self, key: NightKey, seconds: float) -> Tenure | Lease:
         """Take the lease of the key's pipeline for so long, or say who has it; a taking is a start of the night."""
         now = self._clock()

@@ -13,7 +13,9 @@ every piece of work: each is a process of its own (Icechunk must not be open whe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -38,6 +40,7 @@ from pipeline.errors import ArchiveError
 from pipeline.failpoints import handling
 from pipeline.ingest import ingest
 from pipeline.quarantine import entries
+from pipeline.sources.units import conversion
 
 VALUES = np.random.default_rng(3).normal(285, 3, (60, 8, 8)).astype("float32")
 RERUN_SECONDS = 60.0  # an ingest of these files takes a second
@@ -80,17 +83,24 @@ class Scenario:
     frames: tuple[int, ...]
     fails_at: str = ""
 
+    def finish(self, config: Config) -> None:
+        """Do it without any kill, until doing it again would change nothing."""
+        self.act(config)
+        if self.act is collected:  # the first spares the version that was the newest when it began
+            self.act(config)
+
 
 def take_in(config: Config) -> None:
     ingest(config)
 
 
-def collect(apply: bool) -> Callable[[Config], None]:
-    def act(config: Config) -> None:
-        keep = json.loads((config.root / "pinned.json").read_text())
-        archive.collect(config.archive_path, keep, keep_days=0, apply=apply)
+def collected(config: Config, apply: bool = True) -> None:
+    keep = json.loads((config.root / "pinned.json").read_text())
+    archive.collect(config.archive_path, keep, keep_days=0, apply=apply)
 
-    return act
+
+def rehearsed(config: Config) -> None:
+    collected(config, apply=False)
 
 
 def export(config: Config) -> None:
@@ -107,8 +117,8 @@ SCENARIOS = {
         Scenario("append after a kill", "torn", "second", take_in, (18, 60)),
         Scenario("append that fails", "created", "second", take_in, (18, 60), fails_at="archive.slab.written"),
         Scenario("create that fails", "nothing", "first", take_in, (0, 18), fails_at="archive.slab.written"),
-        Scenario("gc", "grown", "second", collect(apply=True), (60,)),
-        Scenario("gc, rehearsed", "grown", "second", collect(apply=False), (60,)),
+        Scenario("gc", "grown", "second", collected, (60,)),
+        Scenario("gc, rehearsed", "grown", "second", rehearsed, (60,)),
         Scenario("export", "grown", "second", export, (60,)),
     )
 }
@@ -311,7 +321,7 @@ def judged(place: Place, scenario: Scenario, config: Config) -> list[str]:
 
     def rerun() -> dict[str, Any]:
         began = time.monotonic()
-        scenario.act(config)
+        scenario.finish(config)
         if time.monotonic() - began > RERUN_SECONDS:
             raise TimeoutError("the same command takes too long")
         return state(config)
@@ -338,6 +348,7 @@ def prepare(folder: Path, names: list[str]) -> Place:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "cases").mkdir(parents=True)
     require(done(lambda: make_files(folder), folder))
+    import_all(require(done(lambda: modules_of_an_ingest(place), folder)))
     for start in dict.fromkeys(SCENARIOS[name].start for name in names):
         found = done(lambda start=start: make_start(place, start), folder)
         if start != "torn":
@@ -348,9 +359,25 @@ def prepare(folder: Path, names: list[str]) -> Place:
     for name in names:
         scenario = SCENARIOS[name]
         config = place.fresh(scenario, "sound")
-        require(done(lambda scenario=scenario, config=config: scenario.act(config), folder))
+        require(done(lambda scenario=scenario, config=config: scenario.finish(config), folder))
         place.sound[name] = require(done(lambda config=config: state(config), folder))
     return place
+
+
+def modules_of_an_ingest(place: Place) -> list[str]:
+    place.serve("first")
+    config = settings(place.folder, place.folder / "cases" / "imports")
+    ingest(config)
+    state(config)
+    return sorted(sys.modules)
+
+
+def import_all(names: list[str]) -> None:
+    """What libraries import only when they are used would otherwise take each child seconds."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    conversion("K", "K")  # makes the table of units
 
 
 def require(found: dict[str, Any]) -> Any:
@@ -386,7 +413,7 @@ def occurrences(reached: list[str]) -> Iterator[tuple[str, int]]:
 def at_points(place: Place, scenario: Scenario, error: int = 0) -> Iterator[dict[str, Any]]:
     """Kill, or fail, at each occurrence of each point."""
     for point, nth in occurrences(recorded(place, scenario)):
-        if error and point == scenario.fails_at and nth == 1:
+        if point == scenario.fails_at and nth == 1:
             continue
         config = place.fresh(scenario, "case")
 

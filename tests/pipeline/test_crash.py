@@ -1,0 +1,133 @@
+"""Killed at every failpoint, at any time, and with a disk that fails: what was acknowledged is there, and the same
+command, run again, leaves what an undisturbed run leaves.
+
+The work is done by `killed_ingest`, in processes of its own. `pytest -rP -m slow` shows how many kills were survived;
+docs/durability.md has the numbers of a longer run.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.killed_ingest import SCENARIOS
+
+ROOT = Path(__file__).parents[2]
+KILLS = 24
+
+
+def failpoints(*files: Path) -> list[str]:
+    """Every name that is given to `reach`, which must be a literal."""
+    found = []
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "reach":
+                (name,) = node.args
+                assert isinstance(name, ast.Constant), f"{file}:{node.lineno}"
+                found.append(name.value)
+    return found
+
+
+def crash(folder: Path, *words: object) -> list[dict]:
+    command = [sys.executable, "-m", "tests.pipeline.killed_ingest", str(folder), *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
+    print(done.stderr)
+    cases = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, ([case for case in cases if case.get("wrong")], done.stderr[-2000:])
+    return cases
+
+
+WRITERS = [*sorted((ROOT / "pipeline" / "archive").glob("*.py")), ROOT / "pipeline" / "durable_file.py"]
+
+
+def test_each_failpoint_has_its_own_name():
+    names = failpoints(*WRITERS)
+    assert len(names) == len(set(names)) > 15
+
+
+@pytest.mark.slow
+def test_the_scenarios_reach_every_failpoint(tmp_path):
+    reached = {name for case in crash(tmp_path / "work", "record") for name in case["reached"]}
+    assert reached == set(failpoints(*WRITERS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_at_every_failpoint(tmp_path, scenario):
+    cases = crash(tmp_path / "work", "points", "--scenario", scenario)
+    assert len(cases) >= 4
+    assert all(case["wrong"] == [] for case in cases)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_no_space_and_input_output_errors_at_every_failpoint(tmp_path, scenario):
+    cases = crash(tmp_path / "work", "errors", "--scenario", scenario)
+    assert {case["error"] for case in cases} == {os.strerror(28), os.strerror(5)}
+    assert all(case["wrong"] == [] for case in cases)
+
+
+@pytest.mark.slow
+def test_killed_by_another_process_at_any_time(tmp_path):
+    seed = secrets.randbelow(2**32)
+    print(f"seed {seed}")
+    cases = crash(tmp_path / "work", "random", "--kills", KILLS, "--seed", seed)
+    assert len(cases) == KILLS
+    assert all(case["wrong"] == [] for case in cases)
+
+
+# A full file system, from the command line
+
+
+FULL = """
+cd "$0"
+for free in 10000 60000; do
+    rm -rf full
+    { head -c 10000000 /dev/zero > filler; } 2> /dev/null  # until nothing is free
+    truncate -s -$free filler
+    "$@" > /dev/null; echo "full $?"
+    rm filler
+    "$@" > /dev/null; echo "free $?"
+done
+"""
+
+
+@pytest.mark.slow
+def test_a_full_file_system_is_one_sentence_and_the_same_command_goes_on_when_there_is_space(tmp_path):
+    disk, source = tmp_path / "disk", tmp_path / "source"
+    disk.mkdir()
+    make = "from tests.pipeline.killed_ingest import make_files; import sys; from pathlib import Path; "
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = f"{make}make_files(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, env=environment, check=True)
+    config = tmp_path / "full.yaml"
+    config.write_text(
+        f"{{name: full, root: {disk}, boundary: closed, variables: {{t: {{units: K}}}}, "
+        f"source: {{path: {source / 'second'}, max_rejected_share: 0.9}}}}"
+    )
+    mount = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=4m tmpfs {disk} && exec "$@"', "sh"]
+    try:
+        allowed = subprocess.run([*mount, "true"], capture_output=True, timeout=30).returncode == 0
+    except OSError:
+        allowed = False
+    if not allowed:
+        pytest.skip("a small file system cannot be mounted here")
+    ingest = [sys.executable, "-c", "from workflows.cli import main; main()", "ingest", "-c", str(config)]
+    done = subprocess.run(
+        [*mount, "bash", "-c", FULL, str(disk), *ingest],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.stdout.split() == ["full", "1", "free", "0"] * 2, (done.stdout, done.stderr)
+    sentences = done.stderr.splitlines()
+    assert len(sentences) == 2
+    for sentence in sentences:
+        assert sentence.startswith("error: ")
+        assert "o space left on" in sentence
