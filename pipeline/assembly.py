@@ -210,7 +210,7 @@ def _compare(field: xr.DataArray, other: xr.DataArray, where: str, mask: xr.Data
         raise SourceError(
             "Q-OVERLAP",
             f"variable {field.name!r} has other values than {where} between {time_text(common[0])} and "
-            f"{time_text(common[-1])}; remove the revised file, or ingest it under another name",
+            f"{time_text(common[-1])}, expected the same; remove the revised file, or ingest it under another name",
         )
 
 
@@ -265,9 +265,10 @@ def _shares(
 
 def _why(time: Any, pieces: Mapping[str, Sequence[_Piece]], end: Any) -> str:
     lacking = [name for name, row in pieces.items() if not any((piece.times == time).any() for piece in row)]
+    start = f"its frames from {time_text(time)} on wait for"
     if lacking:
-        return f"its frames from {time_text(time)} on wait for {', '.join(lacking)} at these times; fetch those files"
-    return f"its frames from {time_text(time)} on wait for those between {time_text(end)} and then; fetch those"
+        return f"{start} {', '.join(lacking)} at these times, expected all variables; fetch those files"
+    return f"{start} those between {time_text(end)} and then, expected no gap; fetch those"
 
 
 def _joined(pieces: Mapping[str, Sequence[_Piece]], run: Times) -> xr.Dataset:

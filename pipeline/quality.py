@@ -155,19 +155,18 @@ def take_survey(
     Raises:
         SourceError: ``Q-TRUNCATED``: some block cannot be read; ``Q-CODEC``: nothing here decodes it.
     """
-    wanted = {f"{name} {key}": data for name, field in fields.data_vars.items() for key, data in _wanted(field).items()}
+    each = {str(name): _wanted(field) for name, field in fields.data_vars.items()}
     space = next(iter(fields.data_vars.values())).dims[-2:]
+    wanted = {f"{name} {key}": data for name, own in each.items() for key, data in own.items()}
     wanted |= {f"excess {number}": field.fillna(-np.inf).max(space) for number, field in enumerate(excesses)}
     try:
         found = xr.Dataset(wanted).compute(scheduler=scheduler)
     except UNREADABLE as error:
         raise _unreadable(fields, error) from error
-    variables = {}
-    for name, field in fields.data_vars.items():
-        own = {
-            key: found[f"{name} {key}"].transpose("kind", ..., missing_dims="ignore").values for key in _wanted(field)
-        }
-        variables[str(name)] = _survey(own)
+    variables = {
+        name: _survey({key: found[f"{name} {key}"].transpose(*data.dims).values for key, data in own.items()})
+        for name, own in each.items()
+    }
     return Survey(variables, tuple(found[f"excess {number}"].values for number in range(len(excesses))))
 
 
@@ -182,7 +181,9 @@ def _wanted(field: xr.DataArray) -> dict[str, xr.DataArray]:
         "ever": missing.any(frames),
         "lowest": field.fillna(np.inf).min(space, skipna=False),
         "highest": field.fillna(-np.inf).max(space, skipna=False),
-        "sums": xr.dot(field.fillna(0.0), xr.DataArray(weights, dims=("kind", *space)), dim=space),
+        "sums": xr.dot(field.fillna(0.0), xr.DataArray(weights, dims=("kind", *space)), dim=space).transpose(
+            "kind", ...
+        ),
         "zeros": xr.apply_ufunc(
             zero_block_points,
             field,
@@ -251,7 +252,7 @@ def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:
     """
     for name, survey in surveys.items():
         if survey.always_nan.all():
-            raise SourceError("Q-NAN", f"variable {name!r} has no values at all; fetch it again")
+            raise SourceError("Q-NAN", f"variable {name!r} has no values at all, expected some; fetch it again")
         if not np.isfinite([survey.lowest, survey.highest]).all():
             raise SourceError("Q-INF", f"variable {name!r} has infinite values, expected finite ones; correct the file")
 
@@ -271,18 +272,24 @@ def check_mask(surveys: Mapping[str, VariableSurvey], masked: Points, nan_points
         if absent := int((survey.always_nan & ~masked).sum()):
             raise SourceError(
                 "Q-MASK",
-                f"variable {name!r} is missing throughout at {absent} points that are valid elsewhere; check its mask",
+                f"variable {name!r} is missing throughout at {absent} points that are valid elsewhere, expected "
+                "values; check its "
+                "mask",
             )
         if gaps := int((survey.ever_nan & ~masked).sum()):
             raise SourceError(
                 "Q-NAN",
-                f"variable {name!r} is missing at times at {gaps} points outside the permanent mask; fill the gaps",
+                f"variable {name!r} is missing at times at {gaps} points outside the permanent mask, expected "
+                "values; fill "
+                "the gaps",
             )
         found, expected = int((~survey.ever_nan & masked).sum()), int(masked.sum()) - nan_points.get(name, 0)
         if found > expected:
             raise SourceError(
                 "Q-MASK",
-                f"variable {name!r} has values at {found - expected} points that are masked elsewhere; check its mask",
+                f"variable {name!r} has values at {found - expected} points that are masked elsewhere, expected "
+                "none; check "
+                "its mask",
             )
 
 

@@ -28,7 +28,7 @@ def fields(values, **coords):
 
 
 def survey(values):
-    return take_survey(fields(values))
+    return take_survey(fields(values)).variables
 
 
 def rule_of(action, *arguments):
@@ -43,7 +43,7 @@ def rule_of(action, *arguments):
 )
 @settings(deadline=None, max_examples=30)
 def test_a_survey_by_blocks_equals_the_whole(values, rows):
-    found = take_survey(fields(values).chunk(time=rows))["t"]
+    found = take_survey(fields(values).chunk(time=rows)).variables["t"]
     missing = np.isnan(values)
     np.testing.assert_array_equal(found.always_nan, missing.all(axis=0))
     np.testing.assert_array_equal(found.ever_nan, missing.any(axis=0))
@@ -56,7 +56,7 @@ def test_a_survey_of_samples_looks_at_points():
     values = np.zeros((2, 3, 4, 5), "float32")
     values[:, :, 1, 2] = np.nan
     values[1, 2, 3, 4] = np.nan
-    found = take_survey(xr.Dataset({"v": (("sample", "time", "y", "x"), values)}))["v"]
+    found = take_survey(xr.Dataset({"v": (("sample", "time", "y", "x"), values)})).variables["v"]
     assert np.argwhere(found.always_nan).tolist() == [[1, 2]]
     assert np.argwhere(found.ever_nan).tolist() == [[1, 2], [3, 4]]
 
