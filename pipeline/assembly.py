@@ -261,8 +261,8 @@ def _compare(field: xr.DataArray, piece: _Piece) -> None:
         raise SourceError(
             "Q-OVERLAP",
             f"variable {field.name!r} has other values than {piece.candidate.path.name} between "
-            f"{time_text(common[0])} and {time_text(common[-1])}; remove one of them, or, with source.revise=accept, "
-            "ingest once more for it to revise the other",
+            f"{time_text(common[0])} and {time_text(common[-1])}, expected the same; remove one of them, or, with "
+            "source.revise=accept, ingest once more for it to revise the other",
         )
 
 
@@ -317,9 +317,10 @@ def _shares(
 
 def _why(time: Any, pieces: Mapping[str, Sequence[_Piece]], end: Any) -> str:
     lacking = [name for name, row in pieces.items() if not any((piece.times == time).any() for piece in row)]
+    start = f"its frames from {time_text(time)} on wait for"
     if lacking:
-        return f"its frames from {time_text(time)} on wait for {', '.join(lacking)} at these times; fetch those files"
-    return f"its frames from {time_text(time)} on wait for those between {time_text(end)} and then; fetch those"
+        return f"{start} {', '.join(lacking)} at these times, expected all variables; fetch those files"
+    return f"{start} those between {time_text(end)} and then, expected no gap; fetch those"
 
 
 def _joined(pieces: Mapping[str, Sequence[_Piece]], run: Times) -> xr.Dataset:

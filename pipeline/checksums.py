@@ -52,5 +52,5 @@ def check_digest(path: Path, sha256: str, stated: dict[Path, str]) -> None:
     if sha256 != expected:
         raise SourceError(
             "Q-CHECKSUM",
-            f"its sha256 is {sha256[:16]}..., {FILE} says {expected[:16]}...; fetch it again, or correct {FILE}",
+            f"its sha256 is {sha256[:16]}..., expected {expected[:16]}... by {FILE}; fetch it again, or correct {FILE}",
         )

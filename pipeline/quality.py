@@ -282,7 +282,7 @@ def check_finite(surveys: Mapping[str, VariableSurvey]) -> None:
     """
     for name, survey in surveys.items():
         if survey.always_nan.all():
-            raise SourceError("Q-NAN", f"variable {name!r} has no values at all; fetch it again")
+            raise SourceError("Q-NAN", f"variable {name!r} has no values at all, expected some; fetch it again")
         if not np.isfinite([survey.lowest, survey.highest]).all():
             raise SourceError("Q-INF", f"variable {name!r} has infinite values, expected finite ones; correct the file")
 
@@ -302,18 +302,24 @@ def check_mask(surveys: Mapping[str, VariableSurvey], masked: Points, nan_points
         if absent := int((survey.always_nan & ~masked).sum()):
             raise SourceError(
                 "Q-MASK",
-                f"variable {name!r} is missing throughout at {absent} points that are valid elsewhere; check its mask",
+                f"variable {name!r} is missing throughout at {absent} points that are valid elsewhere, expected "
+                "values; check its "
+                "mask",
             )
         if gaps := int((survey.ever_nan & ~masked).sum()):
             raise SourceError(
                 "Q-NAN",
-                f"variable {name!r} is missing at times at {gaps} points outside the permanent mask; fill the gaps",
+                f"variable {name!r} is missing at times at {gaps} points outside the permanent mask, expected "
+                "values; fill "
+                "the gaps",
             )
         found, expected = int((~survey.ever_nan & masked).sum()), int(masked.sum()) - nan_points.get(name, 0)
         if found > expected:
             raise SourceError(
                 "Q-MASK",
-                f"variable {name!r} has values at {found - expected} points that are masked elsewhere; check its mask",
+                f"variable {name!r} has values at {found - expected} points that are masked elsewhere, expected "
+                "none; check "
+                "its mask",
             )
 
 

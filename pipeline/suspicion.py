@@ -75,7 +75,9 @@ def check_sentinels(surveys: Surveys, scales: Mapping[str, tuple[float, float]])
             if np.isclose([survey.lowest, survey.highest], found, rtol=1e-6, atol=0.0).any():
                 raise SourceError(
                     "Q-SENTINEL",
-                    f"variable {name!r} has the value {mark:g}, which marks missing values; declare it as _FillValue",
+                    f"variable {name!r} has the value {mark:g}, which marks missing values, expected it to be "
+                    "declared; "
+                    "declare it as _FillValue",
                 )
 
 

@@ -30,26 +30,29 @@ def zero_block_points(frames: Frames) -> NDArray[np.intp]:
     Args:
         frames: [..., H, W], NaN where missing.
     """
-    zero = frames == 0.0
-    counts = np.count_nonzero(zero, axis=(-2, -1))
-    points = np.zeros(counts.shape, dtype=np.intp)
-    for place in map(tuple, np.argwhere(counts >= _LEAST)):
-        if _is_block(frames[place], zero[place]):
-            points[place] = counts[place]
-    return points
+    whole = frames.reshape(-1, *frames.shape[-2:])
+    # frame by frame: one fits into the processor's cache, all of them do not
+    found = [_points(frame) for frame in whole]
+    return np.array(found, dtype=np.intp).reshape(frames.shape[:-2])
 
 
-def _is_block(frame: Frames, zero: NDArray[np.bool_]) -> bool:
+def _points(frame: Frames) -> int:
+    zero = frame == 0.0
+    count = int(np.count_nonzero(zero))
+    if count < _LEAST or count == frame.size or not _is_foreign(frame):
+        return 0
     others = ~zero & ~np.isnan(frame)
-    return bool(others.any()) and _is_foreign(frame[others]) and _has_straight_edges(zero, others)
+    return count if others.any() and _has_straight_edges(zero, others) else 0
 
 
-def _is_foreign(values: Frames) -> bool:
-    """Whether zero is among values without being their natural end."""
-    sizes = np.abs(values)
-    enough = _NATURAL * sizes.max()
-    both_signs = values.min() < -enough and values.max() > enough
-    return bool(both_signs or sizes.min() > enough)
+def _is_foreign(frame: Frames) -> bool:
+    """Whether zero is among the values without being their natural end."""
+    lowest, highest = float(np.fmin.reduce(frame, axis=None)), float(np.fmax.reduce(frame, axis=None))
+    small = _NATURAL * max(-lowest, highest)
+    if lowest < -small and highest > small:
+        return True
+    sizes = frame if highest > small else -frame
+    return not bool(((sizes > 0.0) & (sizes <= small)).any())
 
 
 def _has_straight_edges(zero: NDArray[np.bool_], others: NDArray[np.bool_]) -> bool:

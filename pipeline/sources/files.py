@@ -88,13 +88,14 @@ def check_container(path: Path) -> None:
         if not is_icechunk(path) and not any((path / name).is_file() for name in _ZARR_METADATA):
             raise SourceError(
                 "Q-NOT-ZARR",
-                "the folder is neither a Zarr group nor an Icechunk repository; name NetCDF files, Zarr groups or "
+                "expected a Zarr group or an Icechunk repository, the folder is neither; name NetCDF files, Zarr "
+                "groups or "
                 "repositories in source.files",
             )
         return
     size = path.stat().st_size
     if size == 0:
-        raise SourceError("Q-EMPTY", "the file is empty; fetch it again")
+        raise SourceError("Q-EMPTY", "the file is empty, expected values; fetch it again")
     if path.suffix in TABLES:
         return
     if looks_like_grib(path):
@@ -111,9 +112,9 @@ def check_container(path: Path) -> None:
     try:
         expected = expected_size(path)
     except EOFError as error:
-        raise SourceError("Q-TRUNCATED", "the header is cut short; fetch it again") from error
+        raise SourceError("Q-TRUNCATED", "the header is cut short, expected a whole one; fetch it again") from error
     if expected is not None and size < expected:
-        raise SourceError("Q-TRUNCATED", f"the header promises {expected} bytes, the file has {size}; fetch it again")
+        raise SourceError("Q-TRUNCATED", f"expected {expected} bytes by its header, found {size}; fetch it again")
 
 
 def is_icechunk(path: Path) -> bool:

@@ -120,7 +120,9 @@ def _placed(dataset: xr.Dataset, source: str, level: float | None) -> xr.DataArr
             "lon (or y, x), with 'sample' for simulations; name or describe its axes by CF attributes",
         )
     if empty := [str(dim) for dim, size in bare.sizes.items() if size == 0]:
-        raise SourceError("Q-EMPTY", f"variable {source!r} has no values along {empty[0]!r}; fetch the file again")
+        raise SourceError(
+            "Q-EMPTY", f"variable {source!r} has no values along {empty[0]!r}, expected some; fetch it again"
+        )
     return bare.assign_coords(_axes(coords))
 
 
@@ -183,7 +185,7 @@ def _time(fields: xr.Dataset) -> xr.Dataset:
 def _instants(time: xr.DataArray) -> np.ndarray[Any, Any]:
     values = time.values.astype("datetime64[ns]")
     if np.isnat(values).any():
-        raise SourceError("Q-TIME", f"{int(np.isnat(values).sum())} times are missing; correct the file")
+        raise SourceError("Q-TIME", f"{int(np.isnat(values).sum())} times are missing, expected none; correct the file")
     # half a second is far below any cadence and far above the jitter of times kept as floating-point days
     return (values + np.timedelta64(500_000_000, "ns")).astype("datetime64[s]").astype("datetime64[ns]")
 
@@ -221,7 +223,9 @@ def _unique(fields: xr.Dataset) -> xr.Dataset:
         if not pair.isel(time=0, drop=True).equals(pair.isel(time=1, drop=True)):
             raise SourceError(
                 "Q-TIME",
-                f"the time {time_text(sorted_times[place])} is there twice with different values; correct the file",
+                f"the time {time_text(sorted_times[place])} is there twice with different values, expected it once; "
+                "correct the "
+                "file",
             )
     kept = np.delete(order, repeated)
     if np.array_equal(kept, np.arange(len(times))):
@@ -257,7 +261,10 @@ def _ascending(fields: xr.Dataset, dim: str) -> xr.Dataset:
     values = fields[dim].values.astype("float64")  # counts points where there is no coordinate
     steps = np.diff(values)
     if not np.isfinite(values).all() or not ((steps > 0).all() or (steps < 0).all()):
-        raise SourceError("Q-GRID", f"the values along {dim!r} are not strictly increasing or decreasing; correct them")
+        raise SourceError(
+            "Q-GRID",
+            f"the values along {dim!r} turn or repeat, expected them strictly increasing or decreasing; correct them",
+        )
     if dim == "lat" and np.abs(values).max() > 90.001:
         raise SourceError(
             "Q-GRID", f"latitudes reach {np.abs(values).max():g}, expected -90...90; are the axes swapped?"

@@ -83,13 +83,18 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
             raise SourceError(
                 "Q-MISSING-VARIABLE", f"expected the group {group!r}, it has no such; correct source.group or the file"
             ) from error
-        raise SourceError("Q-TRUNCATED", f"it cannot be opened ({_cause(error)}); fetch it again") from error
+        raise SourceError(
+            "Q-TRUNCATED", f"it cannot be opened ({_cause(error)}), expected a whole file; fetch it again"
+        ) from error
     except ValueError as error:
         if (rule := rule_of_unreadable(error)) == "Q-CODEC":
             raise SourceError(
                 rule, f"it cannot be decoded ({_cause(error)}), expected a known codec; {remedy(rule)}"
             ) from error
-        raise SourceError("Q-TIME", f"its coordinates cannot be decoded ({_cause(error)}); correct the file") from error
+        raise SourceError(
+            "Q-TIME",
+            f"its coordinates cannot be decoded ({_cause(error)}), expected times as CF has them; correct the file",
+        ) from error
     return _in_blocks(dataset, path, group)
 
 

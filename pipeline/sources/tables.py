@@ -77,7 +77,9 @@ def _read(path: Path, sensors: SensorConfig) -> pd.DataFrame:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise SourceError("Q-TRUNCATED", f"the table cannot be read ({reason}); fetch it again") from error
+        raise SourceError(
+            "Q-TRUNCATED", f"the table cannot be read ({reason}), expected a whole one; fetch it again"
+        ) from error
     if missing := [name for name in names if name not in table]:
         raise SourceError(
             "Q-MISSING-VARIABLE",
@@ -168,7 +170,9 @@ def _sound(
         raise SourceError(
             "Q-RANGE",
             f"{len(rows) - len(sound)} of {len(rows)} readings of {column!r} are missing, outside the valid range or "
-            f"contradict each other, more than sensors.max_faulty_share; are the units {variable.units!r}?",
+            f"contradict each other, expected at most {sensors.max_faulty_share:.0%} (sensors.max_faulty_share); are "
+            "the "
+            f"units {variable.units!r}?",
         )
     kept = without_spikes(sound, sensors.max_spike.get(column), faults)
     kept = moving(kept, sensors.stuck_hours, faults)

@@ -49,7 +49,8 @@ def conversion(found: str, wanted: str) -> tuple[float, float]:
     except Exception as error:  # pint raises a dozen unrelated types for a string it cannot parse or convert
         raise SourceError(
             "Q-UNITS",
-            f"its units {found!r} cannot be converted to {wanted!r}; correct the file or the configuration",
+            f"its units {found!r} cannot be converted to {wanted!r}, expected some that can; correct the file or the "
+            "configuration",
         ) from error
     return float(at_one - at_zero), float(at_zero)
 
