@@ -26,6 +26,7 @@ from ..progress import Event, Progress
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of, take_survey
 from ..repairs import repairs
 from ..sources import (
+    Fetched,
     check_container,
     coarsened,
     digest,
@@ -59,6 +60,13 @@ class Batch:
     def reject(self, path: Path, error: SourceError) -> None:
         """A file that breaks a rule."""
         self.rejected.append(Rejection(error.rule, path, error.message))
+
+    def unfetched(self, found: Fetched) -> None:
+        """Files at a URL that did not come: those that are archived, and those that could not be fetched."""
+        self.skipped += found.known
+        for path, error in found.failed.items():
+            self.unopened = True
+            self.reject(path, error)
 
     def passing(self, candidates: Iterable[Candidate], check: Callable[[Candidate], None]) -> list[Candidate]:
         """Those that pass; the others are rejected."""

@@ -22,7 +22,9 @@ from ..errors import ConfigError, SourceError
 from .files import TABLES, is_icechunk
 from .grib_messages import looks_like_grib
 from .members import of_member
+from .remote import storage_options
 from .tables import open_table
+from .zarr_pointer import pointed_url
 
 _BLOCK_BYTES = 16 * 2**20
 
@@ -38,7 +40,8 @@ def open_input(config: Config, path: Path) -> xr.Dataset:
         return open_table(path, config.sensors, config.variables)
     if path.is_file() and looks_like_grib(path):
         return _grib(config, path)
-    return of_member(open_lazily(path, config.source.group), config.source.member)
+    url = None if config.source.url is None else pointed_url(path, config.source.url)
+    return of_member(open_lazily(path, config.source.group, url), config.source.member)
 
 
 def names_held(dataset: xr.Dataset) -> list[str]:
@@ -57,13 +60,14 @@ def _grib(config: Config, path: Path) -> xr.Dataset:
     return _in_blocks(open_grib(path, config.variables, config.source.grib_keys, config.source.member), path, None)
 
 
-def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
+def open_lazily(path: Path, group: str | None = None, url: str | None = None) -> xr.Dataset:
     """Open an input with Dask blocks of about 16 MiB that follow its own chunks.
 
     Args:
         path: A NetCDF file, the folder of a Zarr group, or that of an Icechunk repository, of which the newest version
             of branch `main` is read.
         group: Path of the group inside it; None is the outermost.
+        url: Of the Zarr group that the file at `path` stands for.
 
     Raises:
         SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-TIME`` where its times cannot be read,
@@ -73,7 +77,7 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
         with warnings.catch_warnings():
             # a file may state several fill values; all of them become NaN, which is what we want
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            dataset = _opened(path, group)
+            dataset = _opened(path, group) if url is None else _opened_at(url, group)
     except (OSError, RuntimeError, KeyError, icechunk.IcechunkError) as error:
         if group is not None and _lacks_group(error):
             raise SourceError(
@@ -102,6 +106,16 @@ def _opened(path: Path, group: str | None) -> xr.Dataset:
         repository = icechunk.Repository.open(icechunk.local_filesystem_storage(store))
         store = repository.readonly_session("main").store
     dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None, decode_timedelta=False)
+    return dataset
+
+
+def _opened_at(url: str, group: str | None) -> xr.Dataset:
+    options = storage_options(url.partition("://")[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # metadata that is not consolidated is read all the same
+        dataset: xr.Dataset = xr.open_zarr(
+            url, group=group, chunks=None, decode_timedelta=False, storage_options=options or None
+        )
     return dataset
 
 
