@@ -242,8 +242,10 @@ class Config(Section):
 
     @property
     def source_path(self) -> Path:
-        """Folder of the input files."""
-        return self.source.path if self.source.path is not None else self.work_dir / "generated"
+        """Folder of the input files; of those at a URL, the folder that they are fetched into."""
+        if self.source.url is not None:
+            return self.work_dir / "fetched"
+        return Path(self.source.path) if self.source.path is not None else self.work_dir / "generated"
 
     @property
     def gap(self) -> int:

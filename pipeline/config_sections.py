@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from .file_pattern import FilePattern, leads_out
+from .source_location import location
 
 
 def _no_flag(value: Any) -> Any:
@@ -89,7 +90,9 @@ class RegionConfig(Section):
 class SourceConfig(Section):
     """Where the input files are, and what is taken of them."""
 
-    path: Path | None = Field(None, description="folder of input files; empty: what `generate` made")
+    path: Annotated[Path | str | None, BeforeValidator(location)] = Field(
+        None, description="folder of input files, or its URL (s3://..., https://...); empty: what `generate` made"
+    )
     files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("*.nc",),
         description="patterns of names inside the folder: NetCDF and GRIB files, Zarr groups, Icechunk repositories; "
@@ -115,6 +118,11 @@ class SourceConfig(Section):
     )
     region: RegionConfig | None = Field(None, description="take only this part of a grid of latitudes and longitudes")
     coarsen: Positive = Field(1, description="average blocks of this many points along each side, weighted by area")
+
+    @property
+    def url(self) -> str | None:
+        """Where the input is, if not in a folder here."""
+        return self.path if isinstance(self.path, str) else None
 
     @field_validator("files")
     @classmethod

@@ -32,6 +32,8 @@ MAY_IMPORT = {
             "pint",
             "filelock",
             "cfgrib",
+            "fsspec",
+            "aiohttp",
         ),
         *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2", "packaging"),
     },
@@ -51,6 +53,8 @@ ROOMS = {
     "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "cfgrib": ("pipeline/sources/grib.py",),
+    "fsspec": ("pipeline/sources/remote.py",),
+    "aiohttp": ("pipeline/sources/remote.py",),
     "dask": (),  # through xarray only
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
     "jinja2": ("pipeline/report.py", "pipeline/report/*.py"),

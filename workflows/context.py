@@ -136,7 +136,7 @@ def load_config(name: str, overrides: Sequence[str] = (), data: Path | None = No
             f"there is no configuration {name!r}: give the path of a YAML file or one of {', '.join(shipped_configs())}"
         )
     source = config.source
-    if source.path is not None:
+    if isinstance(source.path, Path):
         source = source.model_copy(update={"path": source.path.expanduser().absolute()})
     return config.model_copy(update={"root": config.root.expanduser().absolute(), "source": source})
 

@@ -29,6 +29,7 @@ from ..relations import relations_of
 from ..repairs import repairs
 from ..rules import RULES
 from ..sources import (
+    Fetched,
     check_container,
     coarsened,
     digest,
@@ -96,6 +97,13 @@ class Batch:
         self.digests.pop(path, None)
         self.unopened = True
         self.waiting.append(Rejection(reason.rule, path, reason.message))
+
+    def unfetched(self, found: Fetched) -> None:
+        """Files at a URL that did not come: those that are archived, and those that could not be fetched."""
+        self.skipped += found.known
+        for path, error in found.failed.items():
+            self.unopened = True
+            self.reject(path, error)
 
     def passing(self, candidates: Iterable[Candidate], check: Callable[[Candidate], None]) -> list[Candidate]:
         """Those that pass; the others are rejected."""

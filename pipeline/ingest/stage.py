@@ -26,9 +26,9 @@ from ..progress import Event, Progress, silent
 from ..quality import Rejection
 from ..quarantine import SHORT, Entry, Rejected, entries, record, settle
 from ..revision import revised_frames
-from ..sources import find
 from .agreement import assemble, completed, enforce
 from .batch import Batch, examine, require_variables
+from .inputs import inputs, release
 from .outcome import IngestResult, Rehearsal
 from .report import keep, report_of, size_of
 
@@ -56,7 +56,6 @@ def ingest(
             is unchanged.
     """
     began = time.perf_counter()
-    paths = [path for path in find(config.source_path, config.source.files) if only is None or path.absolute() in only]
     patience = config.archive.wait_seconds
 
     def waiting(seconds: float) -> None:
@@ -68,17 +67,19 @@ def ingest(
         for folder in (config.quarantine_path, config.ingests_path):
             remove_partials(folder)
         state = holdings(config)
+        found = inputs(config, state, progress, only)
         known = {entry.sha256: entry for entry in entries(config.quarantine_path)}
         accepted = {sha256: entry.accepted_rules for sha256, entry in known.items()}
-        batch = examine(config, paths, state, accepted, progress, opened, scheduler)
+        batch = examine(config, found.paths, state, accepted, progress, opened, scheduler)
+        batch.unfetched(found)
         require_variables(config, batch, state)
         assembly, reference = assemble(config, batch, state)
         _quarantine(config, batch, assembly)
         try:
             enforce(config, batch, state, assembly, config.source.max_rejected_share if only is None else 1.0)
         except SourceError as error:
-            found = _result(config, batch, Assembly(None, rejected=assembly.rejected, waiting=assembly.waiting))
-            keep(config.ingests_path, report_of(found, time.perf_counter() - began, str(error)))
+            failed = _result(config, batch, Assembly(None, rejected=assembly.rejected, waiting=assembly.waiting))
+            keep(config.ingests_path, report_of(failed, time.perf_counter() - began, str(error)))
             raise
         if assembly.commits and reference is not None:
             fields = completed(config, batch, state, assembly.fields, reference)
@@ -99,6 +100,7 @@ def ingest(
             )
         there = holdings(config).digests | {batch.digests[path] for path in assembly.skipped}
         settle(config.quarantine_path, there, batch.digests)
+        release(config, batch.digests, holdings(config).digests)
         result = _result(config, batch, assembly)
         if result.committed or result.rejected or result.waiting:
             keep(config.ingests_path, report_of(result, time.perf_counter() - began))
@@ -107,7 +109,8 @@ def ingest(
 
 @contextmanager
 def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]:
-    """Do all that `ingest` does but the commit; the files stay open while the body runs. Nothing is written.
+    """Do all that `ingest` does but the commit; the files stay open while the body runs. Nothing is written
+    but files that are fetched.
 
     Too many rejected files are no error here: they are what is looked for.
 
@@ -115,11 +118,12 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
         SourceError: No folder, no file, or a variable that no file holds.
         ConfigError: The Archive was made with other variables, units or boundary.
     """
-    paths = find(config.source_path, config.source.files)
     with ExitStack() as opened:
         state = holdings(config)
+        found = inputs(config, state, progress)
         accepted = {entry.sha256: entry.accepted_rules for entry in entries(config.quarantine_path)}
-        batch = examine(config, paths, state, accepted, progress, opened)
+        batch = examine(config, found.paths, state, accepted, progress, opened)
+        batch.unfetched(found)
         require_variables(config, batch, state)
         checked = list(batch.good)
         assembly, reference = assemble(config, batch, state)

@@ -1,7 +1,7 @@
 """Sources: raw gridded files, opened lazily and brought to the contract that `pipeline.fields` states.
 
 What lives here: finding files and telling whether they are whole (`files`, `netcdf3`, `grib_messages`), opening them
-(`opening`, `grib`, `members`), tables of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names,
+(`opening`, `grib`, `members`), fetching them from elsewhere (`remote`), tables of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names,
 dimension order, axes, region and dtype (`harmonise`), and coarser grids (`coarsening`). What does not: judging values
 (`quality`) and choosing what is committed (`ingest`). A new kind of input is a new file here that returns the same lazy
 dataset.
@@ -16,12 +16,16 @@ from .coarsening import coarsened
 from .files import check_container, digest, find, settled
 from .harmonise import harmonise, harmonise_static, present_variables
 from .opening import names_held, open_input, open_lazily
+from .remote import Fetched, discard, fetch
 from .tables import open_table
 
 __all__ = [
+    "Fetched",
     "check_container",
     "coarsened",
     "digest",
+    "discard",
+    "fetch",
     "find",
     "harmonise",
     "harmonise_static",

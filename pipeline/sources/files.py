@@ -17,10 +17,11 @@ from ..errors import SourceError
 from ..file_pattern import FilePattern
 from .grib_messages import check_messages, looks_like_grib
 from .netcdf3 import expected_size
+from .zarr_pointer import stands_for_group
 
 _MAGIC = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05")
 TABLES = (".csv", ".parquet")  # without a form of their own that could be checked
-_ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")  # of version 3, of version 2, of version 2 consolidated
+ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")  # of version 3, of version 2, of version 2 consolidated
 
 
 def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -85,7 +86,7 @@ def check_container(path: Path) -> None:
         SourceError: ``Q-EMPTY``, ``Q-NOT-NETCDF``, ``Q-NOT-GRIB``, ``Q-NOT-ZARR`` or ``Q-TRUNCATED``.
     """
     if path.is_dir():
-        if not is_icechunk(path) and not any((path / name).is_file() for name in _ZARR_METADATA):
+        if not is_icechunk(path) and not any((path / name).is_file() for name in ZARR_METADATA):
             raise SourceError(
                 "Q-NOT-ZARR",
                 "expected a Zarr group or an Icechunk repository, the folder is neither; name NetCDF files, Zarr "
@@ -96,7 +97,7 @@ def check_container(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise SourceError("Q-EMPTY", "the file is empty, expected values; fetch it again")
-    if path.suffix in TABLES:
+    if path.suffix in TABLES or stands_for_group(path):
         return
     if looks_like_grib(path):
         check_messages(path)

@@ -24,7 +24,9 @@ from .codecs import remedy, rule_of_unreadable
 from .files import TABLES, is_icechunk
 from .grib_messages import looks_like_grib
 from .members import of_member
+from .remote import storage_options
 from .tables import open_table
+from .zarr_pointer import pointed_url
 
 _BLOCK_BYTES = 16 * 2**20
 _LONGEST = 2**27  # points along a dimension: its coordinate is read as a whole, 1 GiB of it
@@ -41,7 +43,8 @@ def open_input(config: Config, path: Path, off: frozenset[str] = frozenset()) ->
         return open_table(path, config.sensors, config.variables, off)
     if path.is_file() and looks_like_grib(path):
         return _grib(config, path)
-    return of_member(open_lazily(path, config.source.group), config.source.member)
+    url = None if config.source.url is None else pointed_url(path, config.source.url)
+    return of_member(open_lazily(path, config.source.group, url), config.source.member)
 
 
 def names_held(dataset: xr.Dataset) -> list[str]:
@@ -60,13 +63,14 @@ def _grib(config: Config, path: Path) -> xr.Dataset:
     return _in_blocks(open_grib(path, config.variables, config.source.grib_keys, config.source.member), path, None)
 
 
-def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
+def open_lazily(path: Path, group: str | None = None, url: str | None = None) -> xr.Dataset:
     """Open an input with Dask blocks of about 16 MiB that follow its own chunks.
 
     Args:
         path: A NetCDF file, the folder of a Zarr group, or that of an Icechunk repository, of which the newest version
             of branch `main` is read.
         group: Path of the group inside it; None is the outermost.
+        url: Of the Zarr group that the file at `path` stands for.
 
     Raises:
         SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-CODEC`` where it lacks what decodes it,
@@ -77,7 +81,7 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
         with warnings.catch_warnings():
             # a file may state several fill values; all of them become NaN, which is what we want
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            dataset = _indexed(_opened(path, group))
+            dataset = _indexed(_opened(path, group) if url is None else _opened_at(url, group))
     except (OSError, RuntimeError, KeyError, icechunk.IcechunkError) as error:
         if group is not None and _lacks_group(error):
             raise SourceError(
@@ -137,6 +141,16 @@ def _indexed(dataset: xr.Dataset) -> xr.Dataset:
             )
     lacking = [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in dataset.xindexes]
     return functools.reduce(xr.Dataset.set_xindex, lacking, dataset)
+
+
+def _opened_at(url: str, group: str | None) -> xr.Dataset:
+    options = storage_options(url.partition("://")[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # metadata that is not consolidated is read all the same
+        dataset: xr.Dataset = xr.open_zarr(
+            url, group=group, chunks=None, decode_timedelta=False, storage_options=options or None
+        )
+    return dataset
 
 
 def _lacks_group(error: Exception) -> bool:
