@@ -60,7 +60,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "Q-GRID",
             "another grid, coordinates that are not monotonic or not finite, latitudes beyond 90 degrees",
-            keys=("source.region", "source.coarsen"),
+            keys=("source.region", "source.coarsen", "source.regrid"),
         ),
         Rule("Q-NAN", "values are missing outside the permanent mask, or a variable has none at all"),
         Rule("Q-MASK", "missing for good where the archive has values, or the reverse"),
@@ -97,6 +97,13 @@ RULES: dict[str, Rule] = {
             ("quality.max_jump",),
         ),
         Rule(
+            "Q-ACCUMULATION",
+            "a sum that a rate is made of falls, and does not start anew",
+            choices=_ANY,
+            keys=("variables.X.accumulated",),
+        ),
+        Rule("Q-DIRECTION", "a direction would be averaged as if it were a number", keys=("variables.X.derive",)),
+        Rule(
             "Q-BUDGET",
             "a variable has more values than it may have",
             keys=("quality.max_values",),
@@ -105,6 +112,12 @@ RULES: dict[str, Rule] = {
         Rule("Q-FIX-ORDER", "an axis of space runs downwards, or the dimensions stand in another order", "fix"),
         Rule("Q-FIX-TIME", "times out of order, off full seconds by rounding, or repeated with the same values", "fix"),
         Rule("Q-FIX-LONGITUDE", "longitudes of 0 to 360 degrees, or a last column that repeats the first", "fix"),
+        Rule(
+            "Q-FIX-PARTIAL",
+            "frames at the beginning of an archive, or at an end of a sample, that make no whole step are left out",
+            "fix",
+            keys=("source.resample",),
+        ),
         Rule("Q-OVERLAP", "other values for times (or samples) that are there already"),
         Rule("Q-GAP", "good, but frames between the archive's end and its own are missing", "wait"),
     )

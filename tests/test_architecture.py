@@ -31,6 +31,7 @@ MAY_IMPORT = {
             "cf_xarray",
             "pint",
             "filelock",
+            "xarray_regrid",
         ),
         *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2", "packaging"),
     },
@@ -45,7 +46,9 @@ ROOMS = {
     "scipy": (
         "pipeline/bootstrap.py",
         "pipeline/sources/gridding.py",
+        "pipeline/transforms/regridding.py",  # sparse weights
     ),
+    "xarray_regrid": ("pipeline/transforms/regridding.py",),
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
     "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
@@ -63,6 +66,7 @@ ROOMS = {
 LATE = {
     "ray": (),
     "scipy": (),
+    "xarray_regrid": (),
     "mlflow": ("pipeline/pyfunc_model.py",),
     "triton": ("minconv/scan/triton.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),

@@ -17,17 +17,15 @@ import xarray as xr
 
 from ..assembly import Candidate
 from ..checksums import check_digest, stated_digests
-from ..config import Config
+from ..config import Config, VariableConfig
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
-from ..plausible import plausible_range
 from ..progress import Event, Progress
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of, take_survey
 from ..repairs import repairs
 from ..sources import (
     check_container,
-    coarsened,
     digest,
     harmonise,
     harmonise_static,
@@ -39,7 +37,9 @@ from ..sources import (
 from ..sources.files import TABLES
 from ..sources.units import conversion
 from ..static_fields import StaticFile
-from ..suspicion import check_frozen, check_jumps, check_plausible, check_range, check_sentinels, check_zero
+from ..suspicion import check_frozen, check_jumps, check_sentinels, check_zero
+from ..transforms import Plan, is_identity, plan_of, transformed
+from .derived import bounds, derived_suspicions
 
 
 @dataclass
@@ -53,6 +53,7 @@ class Batch:
     ignored: list[Path] = field(default_factory=list)
     warned: list[Rejection] = field(default_factory=list)
     fixed: list[Rejection] = field(default_factory=list)
+    withheld: list[Candidate] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     digests: dict[Path, str] = field(default_factory=dict)
     unopened: bool = False
@@ -97,7 +98,7 @@ def examine(
     batch = Batch()
     stated = stated_digests(config.source_path)
     seen = set(state.digests)
-    varying = {name: config.variables[name] for name in config.varying}
+    plan = plan_of(config)
     fixed = {name: config.variables[name] for name in config.of_role("static")}
     past = _past(config, state)
     for number, path in enumerate(paths):
@@ -115,7 +116,7 @@ def examine(
                     continue
                 check_digest(path, sha256, stated)
                 dataset = opened.enter_context(_opened(config, path))
-                held, held_fixed = present_variables(dataset, varying), present_variables(dataset, fixed)
+                held, held_fixed = present_variables(dataset, plan.read), present_variables(dataset, fixed)
         except SourceError as error:
             batch.unopened = True
             batch.reject(path, error)
@@ -131,9 +132,10 @@ def examine(
                 # read now, so that what cannot be read is known of this file
                 statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
                 if held:
-                    fields = harmonise(dataset, varying, config.source.region)
-                    scales = {name: _scale(dataset[source], varying[name].units) for name, source in held.items()}
-                    candidate, warned = _candidate(config, path, sha256, fields, scales, lenience, scheduler)
+                    plan.given(held)  # a file that has but a part of what a variable is made of is turned down
+                    fields = harmonise(dataset, plan.read, config.source.region)
+                    scales = {name: _scale(dataset[source], plan.read[name]) for name, source in held.items()}
+                    candidate, warned = _candidate(config, plan, path, sha256, fields, scales, lenience, scheduler)
                     batch.good.append(candidate)
                     batch.warned += warned
                     put_right = repairs(dataset, held, fields, cut=config.source.region is not None)
@@ -144,13 +146,37 @@ def examine(
             batch.reject(path, error)
             continue
         seen.add(sha256)
+    if not is_identity(config, plan):
+        _transform(config, plan, batch, state, accepted, scheduler)
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch
 
 
+def _transform(
+    config: Config,
+    plan: Plan,
+    batch: Batch,
+    state: Holdings,
+    accepted: Mapping[str, frozenset[str]],
+    scheduler: DaskScheduler,
+) -> None:
+    """The good files as the Archive keeps them; what was made of their values is checked in turn."""
+    changed = transformed(config, plan, batch.good, state.archived, scheduler)
+    for one, error in changed.failed:
+        batch.reject(one.path, error)
+    batch.withheld = changed.withheld
+
+    def check(one: Candidate) -> None:
+        lenience = lenience_of(config.quality.actions, accepted.get(one.digest, frozenset()))
+        for suspicion in derived_suspicions(config, plan, one):
+            batch.warned += lenience.judged(one.path, suspicion)
+
+    batch.good = batch.passing(changed.made, check)
+
+
 def _opened(config: Config, path: Path) -> xr.Dataset:
     if config.sensors is not None and path.suffix in TABLES:
-        return open_table(path, config.sensors, config.variables)
+        return open_table(path, config.sensors, {**config.variables, **plan_of(config).read})
     return open_lazily(path, config.source.group)
 
 
@@ -164,6 +190,7 @@ def _past(config: Config, state: Holdings) -> frozenset[Path]:
 
 def _candidate(
     config: Config,
+    plan: Plan,
     path: Path,
     sha256: str,
     fields: xr.Dataset,
@@ -171,40 +198,39 @@ def _candidate(
     lenience: Lenience,
     scheduler: DaskScheduler,
 ) -> tuple[Candidate, list[Rejection]]:
-    """Checked at the points of the file, then averaged to those of the Archive; with the warnings of the checks."""
+    """Checked as the file has it; with the warnings of the checks."""
     surveys = take_survey(fields, scheduler)
     check_finite(surveys)
     warned = [
-        warning for check in _suspicions(config, fields, surveys, scales) for warning in lenience.judged(path, check)
+        warning
+        for check in _suspicions(config, plan, fields, surveys, scales)
+        for warning in lenience.judged(path, check)
     ]
-    if config.source.coarsen == 1:
-        return Candidate(path, sha256, fields, surveys), warned
-    coarse = coarsened(fields, config.source.coarsen, {name: survey.always_nan for name, survey in surveys.items()})
-    return Candidate(path, sha256, coarse, take_survey(coarse, scheduler)), warned
+    return Candidate(path, sha256, fields, surveys), warned
 
 
 def _suspicions(
     config: Config,
+    plan: Plan,
     fields: xr.Dataset,
     surveys: Mapping[str, VariableSurvey],
     scales: Mapping[str, tuple[float, float]],
 ) -> Iterator[Callable[[], None]]:
     """The checks that a configuration may change, in order; variable by variable, so that none hides another."""
     for name, survey in surveys.items():
-        alone, variable = {name: survey}, config.variables[name]
-        standard_name = str(fields[name].attrs.get("standard_name", ""))
-        plausible = plausible_range(standard_name, variable.units) if variable.valid_range is None else None
+        alone, variable = {name: survey}, plan.read[name]
         yield partial(check_sentinels, alone, scales)
-        yield partial(check_range, alone, {name: variable.valid_range})
-        yield partial(check_plausible, alone, {name: plausible})
+        yield from bounds(alone, name, variable, fields[name])
         yield partial(check_zero, alone)
-        yield partial(check_frozen, alone, config.quality.frozen_frames)
-        yield partial(check_jumps, alone, config.quality.max_jump)
+        if variable.derive is None:  # sums stay the same while nothing comes, and fall when they start anew
+            yield partial(check_frozen, alone, config.quality.frozen_frames)
+            yield partial(check_jumps, alone, config.quality.max_jump)
 
 
-def _scale(field: xr.DataArray, units: str) -> tuple[float, float]:
+def _scale(field: xr.DataArray, variable: VariableConfig) -> tuple[float, float]:
     """Slope and offset from the units of a file to those of the Archive."""
-    return conversion(str(field.attrs.get("units", units)).strip() or "1", units)
+    given = str(field.attrs.get("units", variable.units)).strip() or "1"
+    return conversion(given, variable.units, water=variable.water)
 
 
 def _check_budget(dataset: xr.Dataset, held: Mapping[str, str], limit: int) -> None:
@@ -242,19 +268,25 @@ def _in_our_words() -> Iterator[None]:
 
 def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
     """A variable that no file holds is a mistake in the configuration, not a bad file."""
-    missing = [name for name in config.variables if name not in batch.names]
+    read = {**plan_of(config).read, **{name: config.variables[name] for name in config.of_role("static")}}
+    missing = [name for name in read if name not in batch.names]
     if state.archived is not None or batch.unopened or not missing:
         return
     there: dict[str, None] = {}
-    for path in [*batch.ignored, *(one.path for one in batch.good), *(one.path for one in batch.rejected)]:
+    unsuitable = [*batch.good, *batch.withheld, *batch.rejected]
+    for path in [*batch.ignored, *(one.path for one in unsuitable)]:
         with _opened(config, path) as dataset:
             there.update(dict.fromkeys(map(str, dataset.data_vars)))
-    wanted = config.variables[missing[0]]
+    wanted = read[missing[0]]
     source = wanted.source_name or missing[0]
     at_level = "" if wanted.level is None else f" at level {wanted.level:g}"
     raise SourceError(
         "Q-MISSING-VARIABLE",
         f"variable {source!r}{at_level} is in no file of {config.source_path}, which hold "
         f"{', '.join(there) or 'no variables'}; "
-        f"set variables.{missing[0]}.source_name to one of these",
+        + (
+            f"set variables.{missing[0]}.source_name to one of these"
+            if missing[0] in config.variables
+            else "name one of these in derive"
+        ),
     )

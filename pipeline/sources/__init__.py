@@ -2,8 +2,8 @@
 
 What lives here: finding files and telling whether they are whole (`files`, `netcdf3`), opening them (`opening`), tables
 of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names, dimension order, axes, region and dtype
-(`harmonise`), and coarser grids (`coarsening`). What does not: judging values (`quality`) and choosing what is
-committed (`ingest`). A new kind of input is a new file here that returns the same lazy dataset.
+(`harmonise`). What does not: other grids, steps and quantities (`transforms`), judging values (`quality`) and
+choosing what is committed (`ingest`). A new kind of input is a new file here that returns the same lazy dataset.
 
     for path in find(Path("data"), ["*.nc"]):
         dataset = harmonise(open_lazily(path), {"t2m": VariableConfig(units="K", source_name="Tair")})
@@ -11,7 +11,6 @@ committed (`ingest`). A new kind of input is a new file here that returns the sa
 
 from __future__ import annotations
 
-from .coarsening import coarsened
 from .files import check_container, digest, find, settled
 from .harmonise import harmonise, harmonise_static, present_variables
 from .opening import open_lazily
@@ -19,7 +18,6 @@ from .tables import open_table
 
 __all__ = [
     "check_container",
-    "coarsened",
     "digest",
     "find",
     "harmonise",
