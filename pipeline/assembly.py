@@ -33,12 +33,27 @@ _COMPARED_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that passed every check of its own."""
+    """A file that passed every check of its own.
+
+    Attributes:
+        path: Where it lies.
+        digest: Its sha256.
+        fields: As the Archive keeps them.
+        surveys: Of these fields.
+        partners: Earlier files whose last frames are a part of its own first (`transforms.stretches`).
+        needed: Whether its last frames are needed by those that come after it.
+        rest: Time of the first of its frames that wait for others to make a frame of the Archive with; None: none do.
+        lead: How many frames come before the first that the Archive can keep.
+    """
 
     path: Path
     digest: str
     fields: xr.Dataset
     surveys: Mapping[str, VariableSurvey]
+    partners: tuple[Candidate, ...] = ()
+    needed: bool = False
+    rest: Any = None
+    lead: int = 0
 
     @functools.cached_property
     def times(self) -> Times:
@@ -72,6 +87,13 @@ class Assembly:
     def commits(self) -> bool:
         """Whether there is anything to commit."""
         return self.fields is not None or bool(self.revisions)
+
+    @property
+    def complete(self) -> dict[Path, Candidate]:
+        """Files that need not be looked at again: all of their frames are used, and nothing waits for them."""
+        whole = [one for one in self.used if all(one is not other for other in self.unfinished)]
+        partners = [partner for one in self.used for partner in one.partners]
+        return {one.path: one for one in (*partners, *(one for one in whole if not one.needed))}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from .config_sections import (
 )
 from .config_sensors import SensorConfig
 from .config_tiles import TilesConfig
+from .config_transforms import check_order
 from .errors import ConfigError
 
 __all__ = [
@@ -136,6 +137,7 @@ class Config(Section):
         if self.generate is None and self.source.path is None:
             raise ValueError("source.path is missing: name the folder of input files, or add a 'generate' section")
         self._check_region()
+        self._check_transforms()
         if self.generate is not None:
             self._check_generated(self.generate)
         if self.training.closed_loop_steps >= self.window.horizon:
@@ -176,6 +178,17 @@ class Config(Section):
         if self.boundary == "periodic" or (self.boundary == "cylinder" and region.width < 360.0):
             fitting = "closed" if region.width < 360.0 else "cylinder or closed"
             raise ValueError(f"boundary must be {fitting} with this source.region, got {self.boundary}")
+
+    def _check_transforms(self) -> None:
+        """What is regridded wraps only where the new grid does; what is derived is made in an order that there is."""
+        regrid = self.source.regrid
+        if regrid is not None and (self.boundary == "periodic" or (self.boundary == "cylinder") > regrid.goes_around):
+            fitting = "cylinder or closed" if regrid.goes_around else "closed"
+            raise ValueError(f"boundary must be {fitting} with this source.regrid, got {self.boundary}")
+        for name, variable in self.variables.items():
+            if variable.resample is not None and self.source.resample is None:
+                raise ValueError(f"variables.{name}.resample goes with source.resample; set its step, or remove it")
+        check_order({name: variable.derive for name, variable in self.variables.items()})
 
     def _check_generated(self, generate: GenerateConfig) -> None:
         """The simulation is the source, and its frames and grid suffice for the windows and the model."""

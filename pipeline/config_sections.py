@@ -8,38 +8,26 @@ What lives here: one frozen pydantic class per section. What does not: rules bet
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+# Section and the kinds of numbers are part of this room for those who write further sections.
+from .config_base import Count as Count
+from .config_base import Flag as Flag
+from .config_base import Number as Number
+from .config_base import Positive as Positive
+from .config_base import Section as Section
+from .config_base import Share as Share
+from .config_transforms import Derive, How, RegridConfig, ResampleConfig, Since, made_last
 from .file_pattern import FilePattern, leads_out
 from .source_location import location
 
-
-def _no_flag(value: Any) -> Any:
-    """Python counts true as 1; in a configuration it is a mistake."""
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, got {str(value).lower()}")
-    return value
-
-
-# Strict, so that true is no number and 1 is no flag; a float may be text, as YAML takes 4e-3 for text.
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Number = Annotated[float, BeforeValidator(_no_flag)]
-Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
-Flag = Annotated[bool, Field(strict=True)]
 Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
 Role = Literal["prognostic", "forcing", "static", "diagnostic"]
 GribValue = str | int | float
 GribKeys = dict[str, GribValue | tuple[GribValue, ...]]
 Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "mask"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen; an unknown key or a number that is not finite is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class GenerateConfig(Section):
@@ -118,6 +106,8 @@ class SourceConfig(Section):
     )
     region: RegionConfig | None = Field(None, description="take only this part of a grid of latitudes and longitudes")
     coarsen: Positive = Field(1, description="average blocks of this many points along each side, weighted by area")
+    regrid: RegridConfig | None = Field(None, description="bring the fields to this grid")
+    resample: ResampleConfig | None = Field(None, description="bring the fields to this step in time")
 
     @property
     def url(self) -> str | None:
@@ -137,6 +127,12 @@ class SourceConfig(Section):
                 raise ValueError(f"must stay inside the folder, got {pattern!r}; put the folder into source.path")
             FilePattern.parse(pattern)
         return files
+
+    @model_validator(mode="after")
+    def _one_way_to_another_grid(self) -> SourceConfig:
+        if self.regrid is not None and self.coarsen > 1:
+            raise ValueError(f"either regrid or coarsen, got regrid and coarsen={self.coarsen}; remove one")
+        return self
 
 
 class VariableConfig(Section):
@@ -160,6 +156,15 @@ class VariableConfig(Section):
     valid_range: tuple[Number, Number] | None = Field(
         None, description="plausible values in `units`; others are rejected"
     )
+    derive: Derive | None = Field(
+        None, description="made of other variables: {wind_speed: [u10, v10]}, or of its own source: rate, amount"
+    )
+    accumulated: Since = Field(
+        "start",
+        description="what the source of a rate sums up: all since the start of the forecast or day, where it falls "
+        "(start); what came since the frame before (step); all since multiples of a time, as 24h",
+    )
+    resample: How | None = Field(None, description="what is made of the frames within a step of source.resample")
 
     @field_validator("valid_range")
     @classmethod
@@ -176,6 +181,21 @@ class VariableConfig(Section):
         if self.levels is not None and len(set(self.levels)) < len(self.levels):
             raise ValueError(f"levels must differ, got {', '.join(f'{level:g}' for level in self.levels)}")
         return self
+
+    @model_validator(mode="after")
+    def _derived_of_what_it_needs(self) -> VariableConfig:
+        if self.accumulated != "start" and "rate" not in (self.derive or ()):
+            raise ValueError(f"accumulated goes with derive: rate, got {self.accumulated!r} without; remove it")
+        if self.role == "static" and (self.derive is not None or self.resample is not None):
+            raise ValueError("a static variable can be neither derived nor resampled; remove derive and resample")
+        if self.resample is not None and made_last(self.derive):
+            raise ValueError("what is made after resampling has no resample of its own; set that of what it is made of")
+        return self
+
+    @property
+    def water(self) -> bool:
+        """Whether a depth in the files is one of water: where amounts and rates are made of each other."""
+        return not {"rate", "amount"}.isdisjoint(self.derive or ())
 
     def by_level(self, name: str) -> dict[str, VariableConfig]:
         """The variable as the archive has it: one per level, ``z_850`` for 850."""

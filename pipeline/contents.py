@@ -69,13 +69,19 @@ def notes(
         for one in statics
         if one.alone
     ]
+    complete = assembly.complete
+    files += [
+        {"name": one.path.name, "sha256": one.digest, "variables": list(one.surveys), "complete": True}
+        for one in complete.values()
+        if all(one.digest != other.digest for other in assembly.used)
+    ]
     place = 0 if held.archived is None else int(held.archived.sizes.get("sample", 0))
     for one in assembly.used:
         entry: dict[str, Any] = {
             "name": one.path.name,
             "sha256": one.digest,
             "variables": [str(name) for name in one.fields.data_vars],
-            "complete": all(one is not other for other in assembly.unfinished),
+            "complete": one.path in complete,
         }
         if not entry["complete"]:
             entry["taken"] = _taken(one, assembly, held)

@@ -10,12 +10,17 @@ the files that are to go in (`ingest`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import xarray as xr
 
 from . import archive
 from .config import Config
 from .errors import ConfigError
+
+# What an archive keeps to for good, and what those say that were made before there was such a setting.
+_SELECTED: dict[str, Any] = {"region": None, "member": None, "coarsen": 1, "regrid": None, "resample": None}
+_MADE: dict[str, Any] = {"derive": None, "accumulated": "start", "resample": None}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def holdings(config: Config) -> Holdings:
     """What the Archive of a configuration holds.
 
     Raises:
-        ConfigError: It was made with other variables, units, boundary, region, coarsening or member.
+        ConfigError: It was made with other variables, units, boundary, member or transforms.
     """
     path = config.archive_path
     if not archive.exists(path):
@@ -76,12 +81,20 @@ def holdings(config: Config) -> Holdings:
 
 
 def _check_selection(config: Config, first: archive.Commit) -> None:
-    """What was cut and averaged once is cut and averaged so for good."""
-    known = first.metadata.get("config", {}).get("source", {})
-    wanted = config.model_dump(mode="json")["source"]
-    for key, default in (("region", None), ("coarsen", 1), ("member", None)):
-        if known.get(key, default) != wanted[key]:
-            raise ConfigError(
-                f"archive {config.archive_path} was made with source.{key} {known.get(key, default)}, but the "
-                f"configuration says {wanted[key]}; use another name for a new archive"
-            )
+    """What was cut, averaged and made in one way is so for good."""
+    known = first.metadata.get("config", {})
+    tree = config.model_dump(mode="json")
+    settings = [
+        ("source", known.get("source", {}), tree["source"], _SELECTED),
+        *(
+            (f"variables.{name}", known.get("variables", {}).get(name, {}), tree["variables"][name], _MADE)
+            for name in config.variables
+        ),
+    ]
+    for where, there, wanted, defaults in settings:
+        for key, default in defaults.items():
+            if there.get(key, default) != wanted[key]:
+                raise ConfigError(
+                    f"archive {config.archive_path} was made with {where}.{key} {there.get(key, default)}, but the "
+                    f"configuration says {wanted[key]}; use another name for a new archive"
+                )

@@ -83,7 +83,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "Q-GRID",
             "another grid or projection, coordinates that are not monotonic or not finite, latitudes beyond 90 degrees",
-            keys=("source.region", "source.coarsen"),
+            keys=("source.region", "source.coarsen", "source.regrid"),
         ),
         Rule("Q-NAN", "values are missing outside the permanent mask, or a variable has none at all"),
         Rule("Q-MASK", "missing for good where the archive has values, or the reverse"),
@@ -138,6 +138,13 @@ RULES: dict[str, Rule] = {
             ("quality.max_jump",),
         ),
         Rule(
+            "Q-ACCUMULATION",
+            "a sum that a rate is made of falls, and does not start anew",
+            choices=_ANY,
+            keys=("variables.X.accumulated",),
+        ),
+        Rule("Q-DIRECTION", "a direction would be averaged as if it were a number", keys=("variables.X.derive",)),
+        Rule(
             "Q-BUDGET",
             "a variable has more values than it may have",
             keys=("quality.max_values",),
@@ -158,6 +165,12 @@ RULES: dict[str, Rule] = {
             "fix",
             (*_FIX, "off"),
             ("quality.tiny_negative",),
+        ),
+        Rule(
+            "Q-FIX-PARTIAL",
+            "frames at the beginning of an archive, or at an end of a sample, that make no whole step are left out",
+            "fix",
+            keys=("source.resample",),
         ),
         Rule("Q-FIX-PACKING", "packed, or in another byte order, where most files of the batch are not", "fix"),
         Rule("Q-OVERLAP", "other values for times (or samples) that are there already", keys=("source.revise",)),

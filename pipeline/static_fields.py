@@ -3,7 +3,7 @@
 What lives here: the Archive's points picked out of a larger grid, and the checks that they are there and agree with
 what is there already. What does not: names, units and axes (`sources`).
 
-    field = on_grid(land_sea_mask, archived, factor=1)     # [lat, lon], on the Archive's very coordinates
+    field = on_grid(land_sea_mask, archived, SourceConfig())     # [lat, lon], on the Archive's very coordinates
     placed, rejected = place_statics(config, files, reference, archived=None)
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .config import Config
+from .config import Config, SourceConfig
 from .errors import SourceError
 from .quality import Points, Rejection
 from .reference import Reference
-from .sources import coarsened
+from .transforms import coarsened, regridded
 
 Axis = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -42,7 +42,7 @@ def place_statics(
     """The static fields of new files at the Archive's points, and the files that do not fit.
 
     Args:
-        config: Read are `variables` and `source.coarsen`.
+        config: Read are `variables` and `source`.
         files: Harmonised.
         reference: The Archive's grid and mask.
         archived: What is there already.
@@ -55,7 +55,7 @@ def place_statics(
     for one in files:
         try:
             for name, field in one.fields.data_vars.items():
-                found = on_grid(field, reference.grid, config.source.coarsen)
+                found = on_grid(field, reference.grid, config.source)
                 check_static(found, reference.masked, config.variables[str(name)].valid_range)
                 known = placed.get(str(name)) if archived is None else archived[name]
                 if known is not None and not np.array_equal(found.values, known.values, equal_nan=True):
@@ -70,13 +70,14 @@ def place_statics(
     return placed, rejected
 
 
-def on_grid(field: xr.DataArray, grid: xr.Dataset, factor: int) -> xr.DataArray:
+def on_grid(field: xr.DataArray, grid: xr.Dataset, source: SourceConfig) -> xr.DataArray:
     """The field at the points of a grid.
 
     Args:
-        field: Harmonised, on a grid that has these points and perhaps others.
+        field: Harmonised, on a grid that has these points and perhaps others; on any that covers them where it is
+            regridded.
         grid: The Archive's coordinates.
-        factor: Points of the field along each side of one of the Archive's (`source.coarsen`); needs even spacing.
+        source: How the Archive's fields are regridded, or coarsened, which needs even spacing.
 
     Raises:
         SourceError: ``Q-GRID``: a point of the Archive is not among the field's.
@@ -84,10 +85,15 @@ def on_grid(field: xr.DataArray, grid: xr.Dataset, factor: int) -> xr.DataArray:
     dims = tuple(str(dim) for dim in field.dims)
     if not set(dims) <= set(grid.dims):
         raise SourceError("Q-GRID", f"static field {field.name!r} is on {dims}, the archive is not; regrid it")
-    places = {dim: _places(field, dim, _finer(grid[dim].values, factor)) for dim in dims}
-    picked = field.isel(places).compute(scheduler="threads").to_dataset(name=str(field.name))
-    coarse = coarsened(picked, factor, {str(field.name): np.isnan(picked[str(field.name)].values)})[str(field.name)]
-    return coarse.assign_coords({dim: grid[dim].variable for dim in dims}).assign_attrs(field.attrs)
+    name = str(field.name)
+    if source.regrid is None:
+        places = {dim: _places(field, dim, _finer(grid[dim].values, source.coarsen)) for dim in dims}
+        picked = field.isel(places).compute(scheduler="threads").to_dataset(name=name)
+        made = coarsened(picked, source.coarsen, {name: np.isnan(picked[name].values)})[name]
+    else:
+        whole = field.compute(scheduler="threads").to_dataset(name=name)
+        made = regridded(whole, source.regrid, {name: np.isnan(whole[name].values)})[name]
+    return made.assign_coords({dim: grid[dim].variable for dim in dims}).assign_attrs(field.attrs)
 
 
 def check_static(field: xr.DataArray, masked: Points, valid_range: tuple[float, float] | None) -> None:

@@ -71,7 +71,8 @@ def check_sentinels(surveys: Surveys, scales: Mapping[str, tuple[float, float]])
     for name, survey in surveys.items():
         slope, offset = scales.get(name, (1.0, 0.0))
         for mark in SENTINELS:
-            found = np.float32(np.float32(mark) * slope + offset)
+            with np.errstate(over="ignore"):  # a mark beyond what float32 holds is Inf by now, and found as such
+                found = np.float32(np.float32(mark) * slope + offset)
             if np.isclose([survey.lowest, survey.highest], found, rtol=1e-6, atol=0.0).any():
                 raise SourceError(
                     "Q-SENTINEL",
@@ -214,6 +215,21 @@ def _repeated(prints: Prints, varied: Points) -> tuple[int, int] | None:
             return before, place
         seen[mark] = place
     return None
+
+
+def check_falls(surveys: Surveys) -> None:
+    """No rate of something that only adds up is negative.
+
+    Raises:
+        SourceError: ``Q-ACCUMULATION``.
+    """
+    for name, survey in surveys.items():
+        if survey.lowest < 0.0:
+            raise SourceError(
+                "Q-ACCUMULATION",
+                f"what variable {name!r} is made of falls where it does not start anew (a rate of {survey.lowest:g}); "
+                f"does it sum up since something else than variables.{name}.accumulated says?",
+            )
 
 
 def _longest(flags: Points) -> tuple[int, int]:

@@ -34,6 +34,7 @@ MAY_IMPORT = {
             "cfgrib",
             "fsspec",
             "aiohttp",
+            "xarray_regrid",
         ),
         *("zarr", "icechunk", "ray", "mlflow", "sqlalchemy", "pydantic", "yaml", "matplotlib", "jinja2", "packaging"),
     },
@@ -48,7 +49,9 @@ ROOMS = {
     "scipy": (
         "pipeline/bootstrap.py",
         "pipeline/sources/gridding.py",
+        "pipeline/transforms/regridding.py",  # sparse weights
     ),
+    "xarray_regrid": ("pipeline/transforms/regridding.py",),
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
     "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
@@ -70,6 +73,7 @@ LATE = {
     "ray": (),
     "scipy": (),
     "cfgrib": ("pipeline/sources/grib.py",),
+    "xarray_regrid": (),
     "mlflow": ("pipeline/pyfunc_model.py",),
     "triton": ("minconv/scan/triton.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),

@@ -7,6 +7,7 @@ enforce(config, batch, held, assembly, 0.5)      # SourceError where too much is
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,10 +25,17 @@ from ..reference import Reference, grid_of, reference_of
 from ..static_fields import place_statics
 from ..suspicion import check_copies
 from .batch import Batch
+from .rests import left_out, with_rests
 
 
 def assemble(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly, Reference | None]:
     """The files against each other and against the Archive; those that do not fit move to the rejected."""
+    assembly, reference = _assembled(config, batch, state)
+    batch.fixed += left_out(assembly, state.archived is None, batch.good)
+    return with_rests(assembly, batch.withheld), reference
+
+
+def _assembled(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly, Reference | None]:
     names = list(config.varying)
     if batch.good:
         grid = grid_of(batch.good, state.archived)
@@ -83,18 +91,13 @@ def _check_copies(batch: Batch, seen: dict[Hashable, tuple[str, Any]], candidate
 def _on_grid(candidate: Candidate, grid: xr.Dataset) -> Candidate:
     """With the very coordinates of the reference, which differ at most by rounding."""
     fixed = [dim for dim in grid.dims if dim != "sample" and (dim != "time" or "sample" in grid.dims)]
-    return Candidate(
-        candidate.path,
-        candidate.digest,
-        candidate.fields.assign_coords({dim: grid[dim].variable for dim in fixed}),
-        candidate.surveys,
-    )
+    return replace(candidate, fields=candidate.fields.assign_coords({dim: grid[dim].variable for dim in fixed}))
 
 
 def enforce(config: Config, batch: Batch, state: Holdings, assembly: Assembly, limit: float) -> None:
     """Stop where more than the share `limit` is rejected, or where a first commit would hold nothing."""
     rejected = [*batch.rejected, *assembly.rejected]
-    files = len(batch.rejected) + len(batch.good) + len(batch.skipped)
+    files = len(batch.rejected) + len(batch.good) + len(batch.skipped) + len(batch.withheld)
     nothing = state.archived is None and assembly.fields is None
     if not nothing and len(rejected) <= limit * files:
         return

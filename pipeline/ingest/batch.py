@@ -18,11 +18,11 @@ import xarray as xr
 
 from ..assembly import Candidate
 from ..checksums import check_digest, stated_digests
-from ..config import Config
+from ..config import Config, VariableConfig
 from ..errors import PipelineError, SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
-from ..plausible import plausible_range, tiny_negative
+from ..plausible import tiny_negative
 from ..progress import Event, Progress
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of
 from ..relations import relations_of
@@ -31,7 +31,6 @@ from ..rules import RULES
 from ..sources import (
     Fetched,
     check_container,
-    coarsened,
     digest,
     harmonise,
     harmonise_static,
@@ -48,8 +47,6 @@ from ..static_fields import StaticFile
 from ..suspicion import (
     check_frozen,
     check_jumps,
-    check_plausible,
-    check_range,
     check_relations,
     check_repeated,
     check_sentinels,
@@ -57,7 +54,9 @@ from ..suspicion import (
     check_zero_blocks,
 )
 from ..tiny_negatives import without_tiny_negatives
+from ..transforms import Plan, is_identity, plan_of, transformed
 from .cache import Cache
+from .derived import bounds, derived_suspicions
 
 
 @dataclass
@@ -76,6 +75,7 @@ class Batch:
     ignored: list[Path] = field(default_factory=list)
     warned: list[Rejection] = field(default_factory=list)
     fixed: list[Rejection] = field(default_factory=list)
+    withheld: list[Candidate] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     digests: dict[Path, str] = field(default_factory=dict)
     leniences: dict[Path, Lenience] = field(default_factory=dict)
@@ -141,7 +141,7 @@ def examine(
     batch = Batch()
     stated = stated_digests(config.source_path)
     seen = set(state.digests)
-    varying = {name: config.variables[name] for name in config.varying}
+    plan = plan_of(config)
     fixed = {name: config.variables[name] for name in config.of_role("static")}
     past = _past(config, state)
     cache = Cache(config.compute.cache_bytes, scheduler)
@@ -169,8 +169,8 @@ def examine(
                     batch.skipped.append(path)
                     continue
                 check_digest(path, sha256, stated)
-                dataset = opened.enter_context(open_input(config, path, lenience.off))
-                held, held_fixed = present_variables(dataset, varying), present_variables(dataset, fixed)
+                dataset = opened.enter_context(open_input(config, path, {**plan.read, **fixed}, lenience.off))
+                held, held_fixed = present_variables(dataset, plan.read), present_variables(dataset, fixed)
         except SourceError as error:
             batch.unopened = True
             batch.reject(path, error)
@@ -188,9 +188,12 @@ def examine(
                 # read now, so that what cannot be read is known of this file
                 statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
                 if held:
-                    fields = harmonise(dataset, varying, config.source.region)
-                    scales = {name: _scale(dataset[source], varying[name].units) for name, source in held.items()}
-                    candidate, warned, fixed_values = _candidate(config, path, sha256, fields, scales, lenience, cache)
+                    plan.given(held)  # a file that has but a part of what a variable is made of is turned down
+                    fields = harmonise(dataset, plan.read, config.source.region)
+                    scales = {name: _scale(dataset[source], plan.read[name]) for name, source in held.items()}
+                    candidate, warned, fixed_values = _candidate(
+                        config, plan, path, sha256, fields, scales, lenience, cache
+                    )
                     put_right = repairs(dataset, held, fields, cut=config.source.region is not None)
                     told = [one for rule, message in put_right for one in lenience.repaired(path, rule, message)]
                     batch.good.append(candidate)
@@ -208,6 +211,8 @@ def examine(
             changed = "it changed while it was looked at, expected it to be whole; ingest again once it is written"
             batch.withdraw(path, SourceError("Q-UNSETTLED", changed))
     batch.fixed += [Rejection("Q-FIX-PACKING", path, message) for path, message in unlike_most(stored).items()]
+    if not is_identity(config, plan):
+        _transform(config, plan, batch, state, scheduler)
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch
 
@@ -231,6 +236,20 @@ def _raise(error: SourceError) -> None:
     raise error
 
 
+def _transform(config: Config, plan: Plan, batch: Batch, state: Holdings, scheduler: DaskScheduler) -> None:
+    """The good files as the Archive keeps them; what was made of their values is checked in turn."""
+    changed = transformed(config, plan, batch.good, state.archived, scheduler)
+    for one, error in changed.failed:
+        batch.reject(one.path, error)
+    batch.withheld = changed.withheld
+
+    def check(one: Candidate) -> None:
+        for suspicion in derived_suspicions(config, plan, one):
+            batch.warned += batch.leniences[one.path].judged(one.path, suspicion)
+
+    batch.good = batch.passing(changed.made, check)
+
+
 def _past(config: Config, state: Holdings) -> frozenset[Path]:
     """Files that need not be opened: by their names they hold nothing after the Archive's end."""
     if state.archived is None or state.archived["time"].dtype.kind != "M" or "sample" in state.archived.dims:
@@ -241,6 +260,7 @@ def _past(config: Config, state: Holdings) -> frozenset[Path]:
 
 def _candidate(
     config: Config,
+    plan: Plan,
     path: Path,
     sha256: str,
     fields: xr.Dataset,
@@ -248,33 +268,32 @@ def _candidate(
     lenience: Lenience,
     cache: Cache,
 ) -> tuple[Candidate, list[Rejection], list[Rejection]]:
-    """Checked at the points of the file, then averaged to those of the Archive; with its warnings and repairs."""
-    relations = () if "Q-CROSS" in lenience.off else tuple(relations_of(fields, _levels(config)))
-    averaged = config.source.coarsen > 1
-    survey, known = cache.survey(fields, [relation.excess for relation in relations], keep=not averaged)
+    """Checked as the file has it; with its warnings and repairs."""
+    relations = () if "Q-CROSS" in lenience.off else tuple(relations_of(fields, _levels(plan)))
+    kept = is_identity(config, plan)  # else what is written is not what was read
+    survey, known = cache.survey(fields, [relation.excess for relation in relations], keep=kept)
     check_finite(survey.variables)
-    sizes = {} if "Q-FIX-NEGATIVE" in lenience.off else _tiny(config, fields)
+    sizes = {} if "Q-FIX-NEGATIVE" in lenience.off else _tiny(config, plan, fields)
     known, surveys, put_right = without_tiny_negatives(known, survey.variables, sizes)
     fixed = [one for message in put_right for one in lenience.repaired(path, "Q-FIX-NEGATIVE", message)]
-    checks = (*_suspicions(config, known, surveys, scales), partial(check_relations, relations, survey.excesses))
+    checks: tuple[Callable[[], None], ...] = (
+        *_suspicions(config, plan, known, surveys, scales),
+        partial(check_relations, relations, survey.excesses),
+    )
     warned = [warning for check in checks for warning in lenience.judged(path, check)]
-    if averaged:
-        absent = {name: found.always_nan for name, found in surveys.items()}
-        survey, known = cache.survey(coarsened(known, config.source.coarsen, absent))
-        surveys = survey.variables
     return Candidate(path, sha256, known, surveys), warned, fixed
 
 
-def _levels(config: Config) -> dict[str, float | None]:
-    return {name: variable.level for name, variable in config.variables.items()}
+def _levels(plan: Plan) -> dict[str, float | None]:
+    return {name: variable.level for name, variable in plan.read.items()}
 
 
-def _tiny(config: Config, fields: xr.Dataset) -> dict[str, float]:
+def _tiny(config: Config, plan: Plan, fields: xr.Dataset) -> dict[str, float]:
     """For each variable how far below zero a value counts as zero: as configured, else by its standard name."""
     return {
         str(name): config.quality.tiny_negative.get(
             str(name),
-            tiny_negative(str(field.attrs.get("standard_name", "")), config.variables[str(name)].units),
+            tiny_negative(str(field.attrs.get("standard_name", "")), plan.read[str(name)].units),
         )
         for name, field in fields.data_vars.items()
     }
@@ -282,28 +301,28 @@ def _tiny(config: Config, fields: xr.Dataset) -> dict[str, float]:
 
 def _suspicions(
     config: Config,
+    plan: Plan,
     fields: xr.Dataset,
     surveys: Mapping[str, VariableSurvey],
     scales: Mapping[str, tuple[float, float]],
 ) -> Iterator[Callable[[], None]]:
     """The checks that a configuration may change, in order; variable by variable, so that none hides another."""
     for name, survey in surveys.items():
-        alone, variable = {name: survey}, config.variables[name]
-        standard_name = str(fields[name].attrs.get("standard_name", ""))
-        plausible = plausible_range(standard_name, variable.units) if variable.valid_range is None else None
+        alone, variable = {name: survey}, plan.read[name]
         yield partial(check_sentinels, alone, scales)
-        yield partial(check_range, alone, {name: variable.valid_range})
-        yield partial(check_plausible, alone, {name: plausible})
+        yield from bounds(alone, name, variable, fields[name])
         yield partial(check_zero, alone)
         yield partial(check_zero_blocks, alone)
-        yield partial(check_frozen, alone, config.quality.frozen_frames)
-        yield partial(check_repeated, alone)
-        yield partial(check_jumps, alone, config.quality.max_jump)
+        if variable.derive is None:  # sums stay the same while nothing comes, and fall when they start anew
+            yield partial(check_frozen, alone, config.quality.frozen_frames)
+            yield partial(check_repeated, alone)
+            yield partial(check_jumps, alone, config.quality.max_jump)
 
 
-def _scale(field: xr.DataArray, units: str) -> tuple[float, float]:
+def _scale(field: xr.DataArray, variable: VariableConfig) -> tuple[float, float]:
     """Slope and offset from the units of a file to those of the Archive."""
-    return conversion(str(field.attrs.get("units", units)).strip() or "1", units)
+    given = str(field.attrs.get("units", variable.units)).strip() or "1"
+    return conversion(given, variable.units, water=variable.water)
 
 
 def _check_budget(dataset: xr.Dataset, held: Mapping[str, str], limit: int) -> None:
@@ -345,19 +364,25 @@ def _in_our_words() -> Iterator[None]:
 
 def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
     """A variable that no file holds is a mistake in the configuration, not a bad file."""
-    missing = [name for name in config.variables if name not in batch.names]
+    read = {**plan_of(config).read, **{name: config.variables[name] for name in config.of_role("static")}}
+    missing = [name for name in read if name not in batch.names]
     if state.archived is not None or batch.unopened or not missing:
         return
     there: dict[str, None] = {}
-    for path in [*batch.ignored, *(one.path for one in batch.good), *(one.path for one in batch.rejected)]:
-        with open_input(config, path) as dataset:
+    unsuitable = [*batch.good, *batch.withheld, *batch.rejected]
+    for path in [*batch.ignored, *(one.path for one in unsuitable)]:
+        with open_input(config, path, read) as dataset:
             there.update(dict.fromkeys(names_held(dataset)))
-    wanted = config.variables[missing[0]]
+    wanted = read[missing[0]]
     source = wanted.source_name or missing[0]
     at_level = "" if wanted.level is None else f" at level {wanted.level:g}"
     raise SourceError(
         "Q-MISSING-VARIABLE",
         f"variable {source!r}{at_level} is in no file of {config.source_path}, which hold "
         f"{', '.join(there) or 'no variables'}; "
-        f"set variables.{missing[0]}.source_name to one of these",
+        + (
+            f"set variables.{missing[0]}.source_name to one of these"
+            if missing[0] in config.variables
+            else "name one of these in derive"
+        ),
     )

@@ -194,7 +194,8 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
     archived = archive.open_dataset(config.archive_path) if there else xr.Dataset()
     dim = "sample" if "sample" in archived.dims else "time"
     alone = [one for one in batch.static if one.alone and assembly.commits]
-    committed = (*(one.path for one in assembly.used), *(one.path for one in alone))
+    ended = [path for path in assembly.complete if path not in assembly.skipped]
+    committed = tuple(dict.fromkeys((*(one.path for one in (*assembly.used, *alone)), *ended)))
     return IngestResult(
         snapshot_id=archive.head(config.archive_path) if there else "",
         committed=committed,

@@ -1,10 +1,10 @@
 """Sources: raw gridded files, opened lazily and brought to the contract that `pipeline.fields` states.
 
 What lives here: finding files and telling whether they are whole (`files`, `netcdf3`, `grib_messages`), opening them
-(`opening`, `grib`, `members`), fetching them from elsewhere (`remote`), tables of sensors (`tables`, `gridding`), units (`units`), levels (`levels`), names,
-dimension order, axes, region and dtype (`harmonise`), and coarser grids (`coarsening`). What does not: judging values
-(`quality`) and choosing what is committed (`ingest`). A new kind of input is a new file here that returns the same lazy
-dataset.
+(`opening`, `grib`, `members`), fetching them from elsewhere (`remote`), tables of sensors (`tables`, `gridding`), units
+(`units`), levels (`levels`), names, dimension order, axes, region and dtype (`harmonise`). What does not: other grids,
+steps and quantities (`transforms`), judging values (`quality`) and choosing what is committed (`ingest`). A new kind of
+input is a new file here that returns the same lazy dataset.
 
     for path in find(Path("data"), ["*.nc"]):
         dataset = harmonise(open_lazily(path), {"t2m": VariableConfig(units="K", source_name="Tair")})
@@ -12,7 +12,6 @@ dataset.
 
 from __future__ import annotations
 
-from .coarsening import coarsened
 from .files import check_container, digest, find, settled
 from .harmonise import harmonise, harmonise_static, present_variables
 from .opening import names_held, open_input, open_lazily
@@ -22,7 +21,6 @@ from .tables import open_table
 __all__ = [
     "Fetched",
     "check_container",
-    "coarsened",
     "digest",
     "discard",
     "fetch",

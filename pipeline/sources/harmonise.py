@@ -162,7 +162,8 @@ def _in_units(field: xr.DataArray, variable: VariableConfig) -> xr.DataArray:
             f"variable {field.name!r} has no units, expected some convertible to {variable.units!r}; add them",
         )
     try:
-        slope, offset = conversion(str(found if found is not None else "1").strip() or "1", variable.units)
+        given = str(found if found is not None else "1").strip() or "1"
+        slope, offset = conversion(given, variable.units, water=variable.water)
     except SourceError as error:
         raise SourceError(error.rule, f"variable {field.name!r}: {error.message}") from error
     result = field.copy(deep=False) if (slope, offset) == (1.0, 0.0) else field.astype("float64") * slope + offset

@@ -12,13 +12,14 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import icechunk
 import xarray as xr
 from zarr.errors import GroupNotFoundError
 
-from ..config import Config
+from ..config import Config, VariableConfig
 from ..errors import ConfigError, SourceError
 from .codecs import remedy, rule_of_unreadable
 from .files import TABLES, is_icechunk
@@ -32,17 +33,29 @@ _BLOCK_BYTES = 16 * 2**20
 _LONGEST = 2**27  # points along a dimension: its coordinate is read as a whole, 1 GiB of it
 
 
-def open_input(config: Config, path: Path, off: frozenset[str] = frozenset()) -> xr.Dataset:
-    """An input of whatever kind, as the sections source, sensors and variables say; `off` are rules not looked at.
+def open_input(
+    config: Config,
+    path: Path,
+    wanted: Mapping[str, VariableConfig] | None = None,
+    off: frozenset[str] = frozenset(),
+) -> xr.Dataset:
+    """An input of whatever kind, as the sections source and sensors say.
+
+    Args:
+        config: Read are these sections.
+        path: The input.
+        wanted: What may be read of it; None: the variables of the configuration.
+        off: Rules that are not looked at.
 
     Raises:
         SourceError: As in `open_lazily`, `open_table` and `open_grib`.
         ConfigError: The library for this kind of input is not installed.
     """
+    read = config.variables if wanted is None else wanted
     if config.sensors is not None and path.suffix in TABLES:
-        return open_table(path, config.sensors, config.variables, off)
+        return open_table(path, config.sensors, read, off)
     if path.is_file() and looks_like_grib(path):
-        return _grib(config, path)
+        return _grib(config, path, read)
     url = None if config.source.url is None else pointed_url(path, config.source.url)
     return of_member(open_lazily(path, config.source.group, url), config.source.member)
 
@@ -52,7 +65,7 @@ def names_held(dataset: xr.Dataset) -> list[str]:
     return [*dict.fromkeys((*map(str, dataset.data_vars), *dataset.attrs.get("held", ())))]
 
 
-def _grib(config: Config, path: Path) -> xr.Dataset:
+def _grib(config: Config, path: Path, wanted: Mapping[str, VariableConfig]) -> xr.Dataset:
     try:
         from .grib import open_grib
     except (ImportError, RuntimeError) as error:  # the second where ecCodes itself is missing
@@ -60,7 +73,7 @@ def _grib(config: Config, path: Path) -> xr.Dataset:
             f"{path.name} is GRIB, which needs cfgrib and eccodes ({str(error).partition(chr(10))[0]}); "
             "run: pip install 'minconv-pipeline[grib]'"
         ) from error
-    return _in_blocks(open_grib(path, config.variables, config.source.grib_keys, config.source.member), path, None)
+    return _in_blocks(open_grib(path, wanted, config.source.grib_keys, config.source.member), path, None)
 
 
 def open_lazily(path: Path, group: str | None = None, url: str | None = None) -> xr.Dataset:

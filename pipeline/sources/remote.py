@@ -1,7 +1,7 @@
 """Input at a URL: its files brought into a folder of the pipeline, its Zarr groups named there and read where they are.
 
-What lives here: listing a place that fsspec reaches, fetching what is new or changed, and what may be removed again. What
-does not: what becomes of the files (`ingest`), and opening a Zarr group (`opening`).
+What lives here: listing a place that fsspec reaches, fetching what is new or changed, and what may be removed again.
+What does not: what becomes of the files (`ingest`), and opening a Zarr group (`opening`).
 
     found = fetch("s3://bucket/era5", Path("runs/era5/fetched"), ["{time:%Y}/*.nc"], archived=digests)
     found.paths, found.known, found.failed

@@ -19,6 +19,7 @@ _ALIASES = {
     "deg C": "degC",
     "Celsius": "degC",
     "mb": "millibar",
+    "m of water equivalent": "m",
     "(0 - 1)": "1",
     "unitless": "1",
     "Numeric": "1",
@@ -29,12 +30,19 @@ _ALIASES = {
 }
 
 
-def conversion(found: str, wanted: str) -> tuple[float, float]:
+def conversion(found: str, wanted: str, water: bool = False) -> tuple[float, float]:
     """Slope and offset with value_wanted = slope * value_found + offset.
+
+    Args:
+        found: Units of the values.
+        wanted: Units to convert to.
+        water: Whether a depth is one of water, so that 1 mm is 1 kg m-2.
 
     Raises:
         SourceError: ``Q-UNITS``: a unit is unknown, or one cannot be converted to the other.
     """
+    if water:
+        return _of_water(found, wanted)
     if _ALIASES.get(found, found) == wanted:
         return 1.0, 0.0
     # pint takes more than a second to import, and most files need no conversion
@@ -53,6 +61,19 @@ def conversion(found: str, wanted: str) -> tuple[float, float]:
             "configuration",
         ) from error
     return float(at_one - at_zero), float(at_zero)
+
+
+def _of_water(found: str, wanted: str) -> tuple[float, float]:
+    try:
+        return conversion(found, wanted)
+    except SourceError as error:
+        for factor, density in ((1000.0, "kg m-3"), (0.001, "m3 kg-1")):
+            try:
+                slope, offset = conversion(f"({_ALIASES.get(found, found)}) {density}", wanted)
+            except SourceError:
+                continue
+            return slope * factor, offset
+        raise error
 
 
 def is_dimensionless(units: str) -> bool:

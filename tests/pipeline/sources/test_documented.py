@@ -1,4 +1,4 @@
-"""Every configuration in docs/data-sources.md is valid."""
+"""Every configuration in docs/data-sources.md and docs/transforms.md is valid."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,9 @@ import yaml
 
 from pipeline.config import check_config
 
-PAGE = (Path(__file__).parents[3] / "docs" / "data-sources.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+DOCS = Path(__file__).parents[3] / "docs"
+PAGES = [(DOCS / name).read_text(encoding="utf-8") for name in ("data-sources.md", "transforms.md")]
+EXAMPLES = [text for page in PAGES for text in re.findall(r"^```yaml\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)]
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[0])

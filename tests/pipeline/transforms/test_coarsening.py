@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
 from pipeline.grid import GridSpec
-from pipeline.sources import coarsened
+from pipeline.transforms import coarsened
 
 
 def made(height, width, frames=2, seed=0, geographic=True):
