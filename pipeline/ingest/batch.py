@@ -82,6 +82,7 @@ def examine(
     progress: Progress,
     opened: ExitStack,
     scheduler: DaskScheduler = "threads",
+    named: bool = False,
 ) -> Batch:
     """Each file by itself.
 
@@ -93,13 +94,14 @@ def examine(
         progress: Called for each file.
         opened: Keeps the files open.
         scheduler: What Dask reads the files with.
+        named: A person named these files; they are opened whatever their names say about their times.
     """
     batch = Batch()
     stated = stated_digests(config.source_path)
     seen = set(state.digests)
     varying = {name: config.variables[name] for name in config.varying}
     fixed = {name: config.variables[name] for name in config.of_role("static")}
-    past = _past(config, state)
+    past = frozenset() if named else _past(config, state)
     for number, path in enumerate(paths):
         if path in past:
             batch.skipped.append(path)

@@ -65,7 +65,7 @@ def ingest(
         state = holdings(config)
         known = {entry.sha256: entry for entry in entries(config.quarantine_path)}
         accepted = {sha256: entry.accepted_rules for sha256, entry in known.items()}
-        batch = examine(config, paths, state, accepted, progress, opened, scheduler)
+        batch = examine(config, paths, state, accepted, progress, opened, scheduler, named=only is not None)
         require_variables(config, batch, state)
         assembly, reference = assemble(config, batch, state)
         _quarantine(config, batch, assembly)
