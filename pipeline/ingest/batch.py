@@ -1,4 +1,4 @@
-"""Each file of a batch by itself: opened, brought to the contract, surveyed, checked, and sorted by what becomes of it.
+"""Each file of a batch by itself: opened, judged, and sorted by what becomes of it.
 
 batch = examine(config, paths, held, progress, opened)
 batch.good, batch.rejected, batch.ignored
@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import xarray as xr
-
 from ..assembly import Candidate
 from ..checksums import check_digest, stated_digests
-from ..config import Config, VariableConfig
-from ..errors import PipelineError, SourceError
+from ..config import Config
+from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
-from ..plausible import tiny_negative
 from ..progress import Event, Progress
-from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of
-from ..relations import relations_of
-from ..repairs import repairs
-from ..rules import RULES
+from ..quality import Lenience, Rejection, lenience_of
 from ..sources import (
     Fetched,
     check_container,
     digest,
-    harmonise,
     harmonise_static,
     names_held,
     open_input,
@@ -42,21 +35,12 @@ from ..sources import (
 from ..sources.enclosure import check_enclosed
 from ..sources.packing import check_packing, storage, unlike_most
 from ..sources.settling import Stamp, check_settled, stamp
-from ..sources.units import conversion
 from ..static_fields import StaticFile
-from ..suspicion import (
-    check_frozen,
-    check_jumps,
-    check_relations,
-    check_repeated,
-    check_sentinels,
-    check_zero,
-    check_zero_blocks,
-)
-from ..tiny_negatives import without_tiny_negatives
 from ..transforms import Plan, is_identity, plan_of, transformed
 from .cache import Cache
-from .derived import bounds, derived_suspicions
+from .derived import derived_suspicions
+from .judgement import judge
+from .wording import check_budget, in_our_words
 
 
 @dataclass
@@ -126,6 +110,7 @@ def examine(
     progress: Progress,
     opened: ExitStack,
     scheduler: DaskScheduler = "threads",
+    named: bool = False,
 ) -> Batch:
     """Each file by itself.
 
@@ -137,13 +122,14 @@ def examine(
         progress: Called for each file.
         opened: Keeps the files open.
         scheduler: What Dask reads the files with.
+        named: A person named these files; they are opened whatever their names say about their times.
     """
     batch = Batch()
     stated = stated_digests(config.source_path)
     seen = set(state.digests)
     plan = plan_of(config)
     fixed = {name: config.variables[name] for name in config.of_role("static")}
-    past = _past(config, state)
+    past = frozenset() if named else _past(config, state)
     cache = Cache(config.compute.cache_bytes, scheduler)
     stamps: dict[Path, Stamp] = {}
     stored: dict[Path, dict[str, str]] = {}
@@ -159,7 +145,7 @@ def examine(
             batch.withdraw(path, error)
             continue
         try:
-            with _in_our_words():
+            with in_our_words():
                 path.stat()  # a link to nowhere has no bytes to know it by
                 sha256 = batch.digests[path] = digest(path)
                 lenience = lenience_of(config.quality.actions, accepted.get(sha256, frozenset()))
@@ -181,24 +167,17 @@ def examine(
         batch.names.update({**held, **held_fixed})
         batch.leniences[path] = lenience
         try:
-            with _in_our_words():
-                _check_budget(dataset, {**held, **held_fixed}, config.quality.max_values)
+            with in_our_words():
+                check_budget(dataset, {**held, **held_fixed}, config.quality.max_values)
                 check_packing(dataset, {**held, **held_fixed})
-                findings = _judged_findings(dataset, path, lenience)
                 # read now, so that what cannot be read is known of this file
                 statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
                 if held:
                     plan.given(held)  # a file that has but a part of what a variable is made of is turned down
-                    fields = harmonise(dataset, plan.read, config.source.region)
-                    scales = {name: _scale(dataset[source], plan.read[name]) for name, source in held.items()}
-                    candidate, warned, fixed_values = _candidate(
-                        config, plan, path, sha256, fields, scales, lenience, cache
-                    )
-                    put_right = repairs(dataset, held, fields, cut=config.source.region is not None)
-                    told = [one for rule, message in put_right for one in lenience.repaired(path, rule, message)]
-                    batch.good.append(candidate)
-                    batch.warned += [*findings.warned, *warned]
-                    batch.fixed += [*findings.fixed, *told, *fixed_values]
+                    judged = judge(config, plan, path, sha256, dataset, held, lenience, cache)
+                    batch.good.append(judged.candidate)
+                    batch.warned += judged.warned
+                    batch.fixed += judged.fixed
                     stored[path] = storage(dataset, held)
                 if statics is not None:
                     batch.static.append(StaticFile(path, sha256, statics, alone=not held))
@@ -215,25 +194,6 @@ def examine(
         _transform(config, plan, batch, state, scheduler)
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch
-
-
-def _judged_findings(dataset: xr.Dataset, path: Path, lenience: Lenience) -> Batch:
-    """What a source found wrong and left out or put right (its attribute `findings`): told, or a reason to reject.
-
-    Raises:
-        SourceError: By configuration.
-    """
-    found = Batch()
-    for rule, message in dataset.attrs.get("findings", ()):
-        if RULES[rule].default == "fix":
-            found.fixed += lenience.repaired(path, rule, message)
-        else:
-            found.warned += lenience.judged(path, partial(_raise, SourceError(rule, message)))
-    return found
-
-
-def _raise(error: SourceError) -> None:
-    raise error
 
 
 def _transform(config: Config, plan: Plan, batch: Batch, state: Holdings, scheduler: DaskScheduler) -> None:
@@ -258,110 +218,6 @@ def _past(config: Config, state: Holdings) -> frozenset[Path]:
     return settled(config.source_path, config.source.files, state.archived["time"].values[-1], reopen)
 
 
-def _candidate(
-    config: Config,
-    plan: Plan,
-    path: Path,
-    sha256: str,
-    fields: xr.Dataset,
-    scales: Mapping[str, tuple[float, float]],
-    lenience: Lenience,
-    cache: Cache,
-) -> tuple[Candidate, list[Rejection], list[Rejection]]:
-    """Checked as the file has it; with its warnings and repairs."""
-    relations = () if "Q-CROSS" in lenience.off else tuple(relations_of(fields, _levels(plan)))
-    kept = is_identity(config, plan)  # else what is written is not what was read
-    survey, known = cache.survey(fields, [relation.excess for relation in relations], keep=kept)
-    check_finite(survey.variables)
-    sizes = {} if "Q-FIX-NEGATIVE" in lenience.off else _tiny(config, plan, fields)
-    known, surveys, put_right = without_tiny_negatives(known, survey.variables, sizes)
-    fixed = [one for message in put_right for one in lenience.repaired(path, "Q-FIX-NEGATIVE", message)]
-    checks: tuple[Callable[[], None], ...] = (
-        *_suspicions(config, plan, known, surveys, scales),
-        partial(check_relations, relations, survey.excesses),
-    )
-    warned = [warning for check in checks for warning in lenience.judged(path, check)]
-    return Candidate(path, sha256, known, surveys), warned, fixed
-
-
-def _levels(plan: Plan) -> dict[str, float | None]:
-    return {name: variable.level for name, variable in plan.read.items()}
-
-
-def _tiny(config: Config, plan: Plan, fields: xr.Dataset) -> dict[str, float]:
-    """For each variable how far below zero a value counts as zero: as configured, else by its standard name."""
-    return {
-        str(name): config.quality.tiny_negative.get(
-            str(name),
-            tiny_negative(str(field.attrs.get("standard_name", "")), plan.read[str(name)].units),
-        )
-        for name, field in fields.data_vars.items()
-    }
-
-
-def _suspicions(
-    config: Config,
-    plan: Plan,
-    fields: xr.Dataset,
-    surveys: Mapping[str, VariableSurvey],
-    scales: Mapping[str, tuple[float, float]],
-) -> Iterator[Callable[[], None]]:
-    """The checks that a configuration may change, in order; variable by variable, so that none hides another."""
-    for name, survey in surveys.items():
-        alone, variable = {name: survey}, plan.read[name]
-        yield partial(check_sentinels, alone, scales)
-        yield from bounds(alone, name, variable, fields[name])
-        yield partial(check_zero, alone)
-        yield partial(check_zero_blocks, alone)
-        if variable.derive is None:  # sums stay the same while nothing comes, and fall when they start anew
-            yield partial(check_frozen, alone, config.quality.frozen_frames)
-            yield partial(check_repeated, alone)
-            yield partial(check_jumps, alone, config.quality.max_jump)
-
-
-def _scale(field: xr.DataArray, variable: VariableConfig) -> tuple[float, float]:
-    """Slope and offset from the units of a file to those of the Archive."""
-    given = str(field.attrs.get("units", variable.units)).strip() or "1"
-    return conversion(given, variable.units, water=variable.water)
-
-
-def _check_budget(dataset: xr.Dataset, held: Mapping[str, str], limit: int) -> None:
-    for source in held.values():
-        if dataset[source].size > limit:
-            raise SourceError(
-                "Q-BUDGET",
-                f"variable {source!r} has {dataset[source].size} values, expected at most {limit} "
-                "(quality.max_values); is its header damaged? fetch it again, or raise the limit",
-            )
-
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    """Whatever a damaged file makes of the libraries that read it is an error of that file, not of the ingest.
-
-    Raises:
-        SourceError: ``Q-UNREADABLE``, or ``Q-BUDGET`` where memory does not suffice.
-    """
-    try:
-        yield
-    except PipelineError:
-        raise
-    except MemoryError as error:
-        raise SourceError(
-            "Q-BUDGET", "memory does not suffice to read it, expected a smaller file; is its header damaged?"
-        ) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SourceError(
-            "Q-UNREADABLE", f"expected a file, it cannot be read ({reason}); check the file and its permissions"
-        ) from error
-    except Exception as error:  # the libraries raise a dozen types, by which bytes are damaged
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise SourceError(
-            "Q-UNREADABLE", f"expected a whole file, it cannot be understood ({reason}); fetch it again"
-        ) from error
-
-
 def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
     """A variable that no file holds is a mistake in the configuration, not a bad file."""
     read = {**plan_of(config).read, **{name: config.variables[name] for name in config.of_role("static")}}
@@ -369,8 +225,8 @@ def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
     if state.archived is not None or batch.unopened or not missing:
         return
     there: dict[str, None] = {}
-    unsuitable = [*batch.good, *batch.withheld, *batch.rejected]
-    for path in [*batch.ignored, *(one.path for one in unsuitable)]:
+    candidates = [one.path for one in (*batch.good, *batch.withheld)]
+    for path in [*batch.ignored, *candidates, *(one.path for one in batch.rejected)]:
         with open_input(config, path, read) as dataset:
             there.update(dict.fromkeys(names_held(dataset)))
     wanted = read[missing[0]]

@@ -70,7 +70,7 @@ def ingest(
         found = inputs(config, state, progress, only)
         known = {entry.sha256: entry for entry in entries(config.quarantine_path)}
         accepted = {sha256: entry.accepted_rules for sha256, entry in known.items()}
-        batch = examine(config, found.paths, state, accepted, progress, opened, scheduler)
+        batch = examine(config, found.paths, state, accepted, progress, opened, scheduler, named=only is not None)
         batch.unfetched(found)
         require_variables(config, batch, state)
         assembly, reference = assemble(config, batch, state)
@@ -195,7 +195,8 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
     dim = "sample" if "sample" in archived.dims else "time"
     alone = [one for one in batch.static if one.alone and assembly.commits]
     ended = [path for path in assembly.complete if path not in assembly.skipped]
-    committed = tuple(dict.fromkeys((*(one.path for one in (*assembly.used, *alone)), *ended)))
+    used = [*(one.path for one in assembly.used), *(one.path for one in alone)]
+    committed = tuple(dict.fromkeys((*used, *ended)))
     return IngestResult(
         snapshot_id=archive.head(config.archive_path) if there else "",
         committed=committed,

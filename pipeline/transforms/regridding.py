@@ -148,4 +148,5 @@ def _edges(middles: Axis, dim: str) -> Axis:
     """Borders of cells: half-way between neighbours, and no further than the poles."""
     between = (middles[:-1] + middles[1:]) / 2
     edges = np.r_[2 * middles[0] - between[0], between, 2 * middles[-1] - between[-1]]
-    return np.clip(edges, -90.0, 90.0) if dim == "lat" else edges
+    bounded: Axis = np.clip(edges, -90.0, 90.0) if dim == "lat" else edges
+    return bounded

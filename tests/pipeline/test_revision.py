@@ -84,6 +84,24 @@ def test_refused_by_default_with_the_next_step(folder):
     assert [entry.state for entry in entries(config.quarantine_path)] == ["ingested"]
 
 
+def test_one_rejected_revision_can_be_taken_by_name_however_old(folder):
+    (folder / "a.nc").unlink()
+    for day in range(3):
+        frames(24 * day, 24 * day + 24).to_netcdf(folder / f"2020010{day + 1}.nc")
+    pattern = {"files": ["{time:%Y%m%d}*.nc"]}
+    refusing = settings(folder, revise="refuse", reopen_hours=72, **pattern)
+    ingest(refusing)
+    for day in (0, 1):
+        frames(24 * day, 24 * day + 24, {("t", 24 * day + 5): 1.0}).to_netcdf(folder / f"2020010{day + 1}_v2.nc")
+    assert len(ingest(refusing).rejected) == 2
+    later = settings(folder, **pattern)
+    assert ingest(later).revised == 0  # by their names they are done with
+    result = ingest(later, only={folder / "20200101_v2.nc"})
+    assert (result.revised, [path.name for path in result.committed]) == (1, ["20200101_v2.nc"])
+    assert sorted(entry.state for entry in entries(later.quarantine_path)) == ["ingested", "rejected"]
+    np.testing.assert_array_equal(stored(later)["t"], expected(72, {("t", 5): 1.0})["t"])
+
+
 def test_revision_and_append_are_one_commit_that_leaves_the_old_version_as_it_was(folder):
     config = settings(folder)
     before = ingest(config)
