@@ -195,7 +195,7 @@ def _wanted(field: xr.DataArray) -> dict[str, xr.DataArray]:
     }
 
 
-def _survey(found: Mapping[str, Series]) -> VariableSurvey:
+def _survey(found: Mapping[str, np.ndarray[Any, Any]]) -> VariableSurvey:
     always, ever, low, high, sums = (found[key] for key in ("always", "ever", "lowest", "highest", "sums"))
     lowest, highest = float(low.min()), float(high.max())
     if always.all():

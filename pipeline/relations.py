@@ -81,7 +81,7 @@ def _saturation(fields: xr.Dataset, known: Mapping[str, str], level: float | Non
     pressure = found["surface_air_pressure"] if level is None else 100.0 * level
     most = 0.622 * vapour / (pressure - 0.378 * vapour)
     # in thin, warm air water boils: any humidity is possible
-    excess = xr.where(pressure > vapour, found["specific_humidity"] - _SUPERSATURATION * most, -1.0)
+    excess = (found["specific_humidity"] - _SUPERSATURATION * most).where(pressure > vapour, -1.0)
     yield Relation(_named(known, wanted), "more humidity than saturation", excess, "kg kg-1")
 
 
@@ -91,7 +91,7 @@ def _speed(fields: xr.Dataset, known: Mapping[str, str]) -> Iterator[Relation]:
     if found is None:
         return
     speed = found[_SPEED]
-    difference = np.hypot(found[parts[1]], found[parts[2]]) - speed
+    difference: xr.DataArray = np.hypot(found[parts[1]], found[parts[2]]) - speed
     # the mean of a speed is larger than the speed of the mean wind, never smaller
     if not any("mean" in str(fields[name].attrs.get("cell_methods", "")) for name in _named(known, parts)):
         difference = abs(difference)

@@ -254,7 +254,8 @@ def _candidate(
     sizes = {} if "Q-FIX-NEGATIVE" in lenience.off else _tiny(config, fields)
     clipped, surveys, put_right = without_tiny_negatives(fields, survey.variables, sizes)
     fixed = [one for message in put_right for one in lenience.repaired(path, "Q-FIX-NEGATIVE", message)]
-    checks = (*_suspicions(config, clipped, surveys, scales), partial(check_relations, relations, survey.excesses))
+    checks: list[Callable[[], None]] = list(_suspicions(config, clipped, surveys, scales))
+    checks.append(partial(check_relations, relations, survey.excesses))
     warned = [warning for check in checks for warning in lenience.judged(path, check)]
     if config.source.coarsen == 1:
         return Candidate(path, sha256, clipped, surveys), warned, fixed
