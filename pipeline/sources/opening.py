@@ -153,7 +153,9 @@ def _indexed(dataset: xr.Dataset) -> xr.Dataset:
                 "it again",
             )
     lacking = [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in dataset.xindexes]
-    return functools.reduce(xr.Dataset.set_xindex, lacking, dataset)
+    indexed = functools.reduce(xr.Dataset.set_xindex, lacking, dataset)
+    indexed.set_close(dataset.close)
+    return indexed
 
 
 def _opened_at(url: str, group: str | None) -> xr.Dataset:

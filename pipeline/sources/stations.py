@@ -103,8 +103,8 @@ def placed(table: pd.DataFrame, places: pd.DataFrame | None, max_km: float, faul
         table[moved],
         f"expected readings within {max_km:g} km of its place, found others",
     )
-    there: pd.DataFrame = table[~(twice | moved)]
-    return there
+    kept: pd.DataFrame = table[~(twice | moved)]
+    return kept
 
 
 def _usual_places(table: pd.DataFrame) -> pd.DataFrame:
@@ -195,5 +195,5 @@ def without_spikes(rows: pd.DataFrame, bound: float | None, faults: Faults) -> p
         ordered[spiky],
         f"expected readings within {bound:g} of those before and after, found spikes",
     )
-    calm: pd.DataFrame = rows[~spiky.reindex(rows.index)]
-    return calm
+    kept: pd.DataFrame = rows[~spiky.reindex(rows.index)]
+    return kept

@@ -802,7 +802,7 @@ def main() -> None:
     print("| to be | tried | caught | missed |\n|---|---|---|---|")
     everything = [hit for hits in caught.values() for hit in hits]
     for action, hits in (*caught.items(), ("all", everything)):
-        print(f"| {action} | {len(hits)} | {sum(hits)} | {len(hits) - sum(hits)} |")
+        print(f"| {action.capitalize()} | {len(hits)} | {sum(hits)} | {len(hits) - sum(hits)} |")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_every_rule_has_a_bad_input():
 
 
 def test_the_page_has_the_figure():
-    assert f"| all | {len(CASES)} | {len(CASES)} | 0 |" in PAGE.read_text()
+    assert f"| All | {len(CASES)} | {len(CASES)} | 0 |" in PAGE.read_text()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

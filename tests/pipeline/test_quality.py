@@ -72,7 +72,7 @@ def test_unreadable_block():
     broken["t"].data = broken["t"].data.map_blocks(read, dtype="float32", meta=np.empty((0, 0, 0), "float32"))
     rule, message = rule_of(take_survey, broken)
     assert rule == "Q-TRUNCATED"
-    assert "'t' cannot be read at time 2 to 3 of 6 (NetCDF: HDF error)" in message
+    assert "'t' cannot be read at time 2 to 3 of 6, expected 3 blocks, read 2 (NetCDF: HDF error)" in message
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
