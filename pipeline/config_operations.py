@@ -21,6 +21,11 @@ class ComputeConfig(Section):
     dask: Literal["threads", "ray"] = Field(
         "threads", description="ingest reads with threads of this process, or with Dask on the Ray cluster"
     )
+    memory_bytes: Annotated[Positive, Field(ge=2**24)] | None = Field(
+        None,
+        description="what an ingest may take beside the program itself; empty: blocks of 16 MiB per thread, and 64 MiB "
+        "or one row of shards while writing",
+    )
     placement: Literal["spread", "pack"] = Field(
         "spread", description="training workers over as many nodes as possible, or on as few"
     )

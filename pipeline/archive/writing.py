@@ -24,6 +24,7 @@ from ..errors import ArchiveError
 from ..executor import DaskScheduler
 from ..fields import check_continues, contract_fields, field_dims, numbered
 from ..layout import ArrayLayout, blocks, plan, slabs
+from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress, silent
 from .checksums import record
 from .history import Commit, as_commit
@@ -44,6 +45,7 @@ def write(
     metadata: dict[str, Any],
     progress: Progress = silent,
     scheduler: DaskScheduler = "threads",
+    memory: MemoryBudget | None = None,
     lock_timeout: float = LOCK_SECONDS,
 ) -> Commit:
     """Create the Archive, or append to it, as one commit: all of `dataset` or nothing.
@@ -61,6 +63,7 @@ def write(
         metadata: JSON-able notes kept with the commit.
         progress: Called after each slab, in MB.
         scheduler: What Dask computes with.
+        memory: What may be written at once; None: SLAB_BYTES.
         lock_timeout: Seconds to wait for another writer.
 
     Raises:
@@ -79,14 +82,14 @@ def write(
             if "mask" not in fields.coords:
                 raise ArchiveError("the first commit of an archive needs the coordinate 'mask'; add it to the dataset")
             arrays = plan(field_dims(fields), {str(dim): size for dim, size in fields.sizes.items()}, layout)
-            _write_slabs(session.store, fields, 0, arrays, progress, scheduler, threads)
+            _write_slabs(session.store, fields, 0, arrays, progress, scheduler, threads, memory)
         else:
             archived = open_store(session.store)
             check_continues(path, archived, fields)
             length = archived.sizes[field_dims(archived)[0]]
             ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
             layout_there = _stored_layout(session.store, ordered)
-            _write_slabs(session.store, ordered, length, layout_there, progress, scheduler, threads)
+            _write_slabs(session.store, ordered, length, layout_there, progress, scheduler, threads, memory)
         record(session, threads)
         session.commit(message, metadata)
         return as_commit(next(iter(repository.ancestry(branch=BRANCH))))
@@ -100,13 +103,17 @@ def _write_slabs(
     progress: Progress,
     scheduler: DaskScheduler,
     threads: ThreadPoolExecutor,
+    memory: MemoryBudget | None,
 ) -> None:
     """Write `fields` from index `start` of the growing axis on; creates the arrays where `start` is 0."""
     dims = field_dims(fields)
     axis, shards = dims[0], dict(zip(dims, layout.shards, strict=True))
     length, size = fields.sizes[axis], sum(data.nbytes for data in fields.data_vars.values())
-    done = 0
-    for first, last in slabs(start, start + length, shards[axis], SLAB_BYTES * length // size):
+    done, slab_bytes = 0, SLAB_BYTES
+    if memory is not None:
+        slab_bytes = memory.slab_bytes
+        memory.check_row(size // length * min(shards[axis], length), shards[axis])
+    for first, last in slabs(start, start + length, shards[axis], slab_bytes * length // size):
         slab = fields.isel({axis: slice(first - start, last - start)})
         if scheduler != "threads":  # other processes would write to copies of the session, and that is lost
             slab = slab.compute(scheduler=scheduler)

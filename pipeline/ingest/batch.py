@@ -21,6 +21,7 @@ from ..config import Config, VariableConfig
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
+from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of, take_survey
 from ..repairs import repairs
@@ -177,7 +178,7 @@ def _transform(
 def _opened(config: Config, path: Path) -> xr.Dataset:
     if config.sensors is not None and path.suffix in TABLES:
         return open_table(path, config.sensors, {**config.variables, **plan_of(config).read})
-    return open_lazily(path, config.source.group)
+    return open_lazily(path, config.source.group, MemoryBudget.of(config.compute.memory_bytes).block_bytes)
 
 
 def _past(config: Config, state: Holdings) -> frozenset[Path]:

@@ -21,6 +21,7 @@ from ..contents import coverage, notes
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import holdings
+from ..memory_budget import MemoryBudget
 from ..progress import Progress, silent
 from ..quarantine import Entry, Rejected, entries, record, settle
 from ..sources import find
@@ -82,6 +83,7 @@ def ingest(
                 metadata=metadata,
                 progress=progress,
                 scheduler=scheduler,
+                memory=None if config.compute.memory_bytes is None else MemoryBudget.of(config.compute.memory_bytes),
             )
         there = holdings(config).digests | {batch.digests[path] for path in assembly.skipped}
         settle(config.quarantine_path, there, batch.digests)

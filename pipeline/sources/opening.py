@@ -22,13 +22,14 @@ from .files import is_icechunk
 _BLOCK_BYTES = 16 * 2**20
 
 
-def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
-    """Open an input with Dask blocks of about 16 MiB that follow its own chunks.
+def open_lazily(path: Path, group: str | None = None, block_bytes: int = _BLOCK_BYTES) -> xr.Dataset:
+    """Open an input with Dask blocks that follow its own chunks.
 
     Args:
         path: A NetCDF file, the folder of a Zarr group, or that of an Icechunk repository, of which the newest version
             of branch `main` is read.
         group: Path of the group inside it; None is the outermost.
+        block_bytes: About the size of a block, as float32; one chunk of the input is the least.
 
     Raises:
         SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-TIME`` where its times cannot be read,
@@ -48,8 +49,8 @@ def open_lazily(path: Path, group: str | None = None) -> xr.Dataset:
     except ValueError as error:
         raise SourceError("Q-TIME", f"its coordinates cannot be decoded ({_cause(error)}); correct the file") from error
     stat = path.stat()
-    token = f"{path.absolute()}-{group}-{stat.st_mtime_ns}-{stat.st_size}"
-    blocks = dataset.chunk(_block_sizes(dataset), token=token)
+    token = f"{path.absolute()}-{group}-{block_bytes}-{stat.st_mtime_ns}-{stat.st_size}"
+    blocks = dataset.chunk(_block_sizes(dataset, block_bytes), token=token)
     # the copy in blocks does not inherit the right to close the file
     blocks.set_close(dataset.close)
     return blocks
@@ -76,7 +77,7 @@ def _cause(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _block_sizes(dataset: xr.Dataset) -> dict[str, int]:
+def _block_sizes(dataset: xr.Dataset, block_bytes: int) -> dict[str, int]:
     """Points per block: whole fields, cut along sample and time at multiples of the file's chunks."""
     if not dataset.data_vars:
         return {}
@@ -85,7 +86,7 @@ def _block_sizes(dataset: xr.Dataset) -> dict[str, int]:
     blocks = {str(dim): size for dim, size in dataset.sizes.items()}
     for axis, dim in enumerate(map(str, field.dims[:-2])):
         step = stored.get(dim, 1)
-        rows = _BLOCK_BYTES // max(1, math.prod(field.shape[axis + 1 :]) * 4) // step * step
+        rows = block_bytes // max(1, math.prod(field.shape[axis + 1 :]) * 4) // step * step
         blocks[dim] = min(max(rows, step), field.sizes[dim])
         if rows:
             break

@@ -93,7 +93,8 @@ def plan_of(config: Config) -> Plan:
     """The plan of a configuration."""
     varying = {name: config.variables[name] for name in config.varying}
     read = {name: variable for name, variable in varying.items() if variable.derive is None}
-    first, last = [], []
+    first: list[Making] = []
+    last: list[Making] = []
     for name, variable in varying.items():
         for function, named in (variable.derive or {}).items():
             derivation = DERIVATIONS[function]

@@ -140,12 +140,12 @@ def _overlaps(source: Axis, wanted: Axis, dim: Literal["lat", "lon"]) -> Axis:
     old, new = _edges(source, dim), _edges(wanted, dim)
     turns = (0.0,) if dim == "lat" else (-360.0, 0.0, 360.0)
     total = sum(overlap(cells(old + turn), cells(new)).T for turn in turns)
-    result: Axis = total / cells(new).length.to_numpy()[:, None]
+    result: Axis = np.asarray(total) / cells(new).length.to_numpy()[:, None]
     return result
 
 
 def _edges(middles: Axis, dim: str) -> Axis:
     """Borders of cells: half-way between neighbours, and no further than the poles."""
     between = (middles[:-1] + middles[1:]) / 2
-    edges = np.r_[2 * middles[0] - between[0], between, 2 * middles[-1] - between[-1]]
+    edges: Axis = np.concatenate([[2 * middles[0] - between[0]], between, [2 * middles[-1] - between[-1]]])
     return np.clip(edges, -90.0, 90.0) if dim == "lat" else edges
