@@ -53,6 +53,6 @@ class MemoryBudget:
             fits = max(1, shard * self.slab_bytes // row_bytes)
             raise ConfigError(
                 f"a row of shards takes {row_bytes / 2**20:.0f} MiB, compute.memory_bytes ({self.whole}) leaves "
-                f"{self.slab_bytes / 2**20:.0f} MiB to write at once; set archive.shard_time to {fits} or less in a new "
-                f"archive, or compute.memory_bytes to {row_bytes * _SLAB_COPIES} or more"
+                f"{self.slab_bytes / 2**20:.0f} MiB to write at once; set archive.shard_time to {fits} or less in a "
+                f"new archive, or compute.memory_bytes to {row_bytes * _SLAB_COPIES} or more"
             )

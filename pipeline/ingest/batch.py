@@ -274,8 +274,8 @@ def require_variables(config: Config, batch: Batch, state: Holdings) -> None:
     if state.archived is not None or batch.unopened or not missing:
         return
     there: dict[str, None] = {}
-    unsuitable = [*batch.good, *batch.withheld, *batch.rejected]
-    for path in [*batch.ignored, *(one.path for one in unsuitable)]:
+    looked_at = [*(one.path for one in (*batch.good, *batch.withheld)), *(one.path for one in batch.rejected)]
+    for path in [*batch.ignored, *looked_at]:
         with _opened(config, path) as dataset:
             there.update(dict.fromkeys(map(str, dataset.data_vars)))
     wanted = read[missing[0]]

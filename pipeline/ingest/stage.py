@@ -172,7 +172,8 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
     dim = "sample" if "sample" in archived.dims else "time"
     alone = [one for one in batch.static if one.alone and assembly.fields is not None]
     ended = [path for path in assembly.complete if path not in assembly.skipped]
-    committed = tuple(dict.fromkeys((*(one.path for one in (*assembly.used, *alone)), *ended)))
+    used = [one.path for one in assembly.used]
+    committed = tuple(dict.fromkeys((*used, *(one.path for one in alone), *ended)))
     return IngestResult(
         snapshot_id=archive.head(config.archive_path) if there else "",
         committed=committed,

@@ -211,7 +211,7 @@ def _made(config: Config, plan: Plan, stretch: _Stretch, scheduler: DaskSchedule
     own = 0 if "sample" in fields.dims else int((ends < microseconds(one.times[:1])[0]).sum())
     # no other file goes on with the time of a sample
     waits = "sample" not in fields.dims
-    rest = stretch.fields["time"].values[max(start + whole.stop, stretch.earlier) :] if waits else ()
+    rest = stretch.fields["time"].values[max(start + whole.stop, stretch.earlier) :] if waits else times[:0]
     result = replace(
         one,
         fields=fields[[name for name in plan.names if name in given]].isel(time=slice(own, None)),
