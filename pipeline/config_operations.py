@@ -26,6 +26,11 @@ class ComputeConfig(Section):
         description="ingest keeps what it read for the checks in memory, up to this size, and writes it from there; "
         "what is beyond is read twice",
     )
+    memory_bytes: Annotated[Positive, Field(ge=2**24)] | None = Field(
+        None,
+        description="what an ingest may take beside the program itself, which then keeps nothing it read; empty: "
+        "cache_bytes, blocks of 16 MiB per thread, and 64 MiB or one row of shards while writing",
+    )
     placement: Literal["spread", "pack"] = Field(
         "spread", description="training workers over as many nodes as possible, or on as few"
     )

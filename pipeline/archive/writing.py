@@ -26,6 +26,7 @@ from ..executor import DaskScheduler
 from ..failpoints import reach
 from ..fields import check_continues, contract_fields, field_dims, numbered
 from ..layout import ArrayLayout, blocks, plan, slabs
+from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress, silent
 from .checksums import record
 from .history import Commit, as_commit
@@ -50,6 +51,7 @@ def write(
     replacements: Sequence[Replacement] = (),
     progress: Progress = silent,
     scheduler: DaskScheduler = "threads",
+    memory: MemoryBudget | None = None,
     lock_timeout: float = LOCK_SECONDS,
 ) -> Commit:
     """Create the Archive, append to it, replace some of it, as one commit: all of that or nothing.
@@ -68,6 +70,7 @@ def write(
         replacements: Other values for frames that are there already.
         progress: Called after each slab, in MB.
         scheduler: What Dask computes with.
+        memory: What may be written at once; None: SLAB_BYTES.
         lock_timeout: Seconds to wait for another writer.
 
     Raises:
@@ -92,17 +95,18 @@ def write(
             if fields is None or "mask" not in fields.coords:
                 raise ArchiveError("the first commit of an archive needs the coordinate 'mask'; add it to the dataset")
             arrays = plan(field_dims(fields), {str(dim): size for dim, size in fields.sizes.items()}, layout)
-            _write_slabs(session.store, fields, 0, arrays, written, scheduler, threads)
+            _write_slabs(session.store, fields, 0, arrays, written, scheduler, threads, memory)
         else:
             archived = open_store(session.store)
             check_replacements(path, archived, replacements)
-            replace_frames(session.store, replacements, SLAB_BYTES, scheduler, written)
+            slab_bytes = SLAB_BYTES if memory is None else memory.slab_bytes
+            replace_frames(session.store, replacements, slab_bytes, scheduler, written)
             if fields is not None:
                 check_continues(path, archived, fields)
                 length = archived.sizes[field_dims(archived)[0]]
                 ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
                 layout_there = _stored_layout(session.store, ordered)
-                _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads)
+                _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads, memory)
         record(session, repository.readonly_session(BRANCH).store, threads)
         reach("archive.commit.before")
         snapshot_id = session.commit(message, metadata)
@@ -118,12 +122,17 @@ def _write_slabs(
     written: Callable[[int], None],
     scheduler: DaskScheduler,
     threads: ThreadPoolExecutor,
+    memory: MemoryBudget | None,
 ) -> None:
     """Write `fields` from index `start` of the growing axis on; creates the arrays where `start` is 0."""
     dims = field_dims(fields)
     axis, shards = dims[0], dict(zip(dims, layout.shards, strict=True))
     length, size = fields.sizes[axis], sum(data.nbytes for data in fields.data_vars.values())
-    for first, last in slabs(start, start + length, shards[axis], SLAB_BYTES * length // size):
+    slab_bytes = SLAB_BYTES
+    if memory is not None:
+        slab_bytes = memory.slab_bytes
+        memory.check_row(size // length * min(shards[axis], length), shards[axis])
+    for first, last in slabs(start, start + length, shards[axis], slab_bytes * length // size):
         slab = fields.isel({axis: slice(first - start, last - start)})
         if scheduler != "threads":  # other processes would write to copies of the session, and that is lost
             slab = slab.compute(scheduler=scheduler)

@@ -130,7 +130,8 @@ def examine(
     plan = plan_of(config)
     fixed = {name: config.variables[name] for name in config.of_role("static")}
     past = frozenset() if named else _past(config, state)
-    cache = Cache(config.compute.cache_bytes, scheduler)
+    kept = config.compute.cache_bytes if config.compute.memory_bytes is None else 0
+    cache = Cache(kept, scheduler)
     stamps: dict[Path, Stamp] = {}
     stored: dict[Path, dict[str, str]] = {}
     for number, path in enumerate(paths):

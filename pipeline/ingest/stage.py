@@ -22,6 +22,7 @@ from ..durable_file import remove_partials
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import holdings
+from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress, silent
 from ..quality import Rejection
 from ..quarantine import SHORT, Entry, Rejected, entries, record, settle
@@ -97,6 +98,7 @@ def ingest(
                 replacements=[one.replacement for one in assembly.revisions],
                 progress=progress,
                 scheduler=scheduler,
+                memory=None if config.compute.memory_bytes is None else MemoryBudget.of(config.compute.memory_bytes),
             )
         there = holdings(config).digests | {batch.digests[path] for path in assembly.skipped}
         settle(config.quarantine_path, there, batch.digests)

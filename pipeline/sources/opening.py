@@ -21,6 +21,7 @@ from zarr.errors import GroupNotFoundError
 
 from ..config import Config, VariableConfig
 from ..errors import ConfigError, SourceError
+from ..memory_budget import MemoryBudget
 from .codecs import remedy, rule_of_unreadable
 from .files import TABLES, is_icechunk
 from .grib_messages import looks_like_grib
@@ -56,8 +57,9 @@ def open_input(
         return open_table(path, config.sensors, read, off)
     if path.is_file() and looks_like_grib(path):
         return _grib(config, path, read)
+    block_bytes = MemoryBudget.of(config.compute.memory_bytes).block_bytes
     url = None if config.source.url is None else pointed_url(path, config.source.url)
-    return of_member(open_lazily(path, config.source.group, url), config.source.member)
+    return of_member(open_lazily(path, config.source.group, url, block_bytes), config.source.member)
 
 
 def names_held(dataset: xr.Dataset) -> list[str]:
@@ -73,17 +75,21 @@ def _grib(config: Config, path: Path, wanted: Mapping[str, VariableConfig]) -> x
             f"{path.name} is GRIB, which needs cfgrib and eccodes ({str(error).partition(chr(10))[0]}); "
             "run: pip install 'minconv-pipeline[grib]'"
         ) from error
-    return _in_blocks(open_grib(path, wanted, config.source.grib_keys, config.source.member), path, None)
+    dataset = open_grib(path, wanted, config.source.grib_keys, config.source.member)
+    return _in_blocks(dataset, path, None, MemoryBudget.of(config.compute.memory_bytes).block_bytes)
 
 
-def open_lazily(path: Path, group: str | None = None, url: str | None = None) -> xr.Dataset:
-    """Open an input with Dask blocks of about 16 MiB that follow its own chunks.
+def open_lazily(
+    path: Path, group: str | None = None, url: str | None = None, block_bytes: int = _BLOCK_BYTES
+) -> xr.Dataset:
+    """Open an input with Dask blocks that follow its own chunks.
 
     Args:
         path: A NetCDF file, the folder of a Zarr group, or that of an Icechunk repository, of which the newest version
             of branch `main` is read.
         group: Path of the group inside it; None is the outermost.
         url: Of the Zarr group that the file at `path` stands for.
+        block_bytes: About the size of a block, as float32; one chunk of the input is the least.
 
     Raises:
         SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-CODEC`` where it lacks what decodes it,
@@ -112,13 +118,13 @@ def open_lazily(path: Path, group: str | None = None, url: str | None = None) ->
             "Q-TIME",
             f"its coordinates cannot be decoded ({_cause(error)}), expected times as CF has them; correct the file",
         ) from error
-    return _in_blocks(dataset, path, group)
+    return _in_blocks(dataset, path, group, block_bytes)
 
 
-def _in_blocks(dataset: xr.Dataset, path: Path, group: str | None) -> xr.Dataset:
+def _in_blocks(dataset: xr.Dataset, path: Path, group: str | None, block_bytes: int) -> xr.Dataset:
     stat = path.stat()
-    token = f"{path.absolute()}-{group}-{stat.st_mtime_ns}-{stat.st_size}"
-    blocks = dataset.chunk(_block_sizes(dataset), token=token)
+    token = f"{path.absolute()}-{group}-{block_bytes}-{stat.st_mtime_ns}-{stat.st_size}"
+    blocks = dataset.chunk(_block_sizes(dataset, block_bytes), token=token)
     # the copy in blocks does not inherit the right to close the file
     blocks.set_close(dataset.close)
     return blocks
@@ -178,7 +184,7 @@ def _cause(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _block_sizes(dataset: xr.Dataset) -> dict[str, int]:
+def _block_sizes(dataset: xr.Dataset, block_bytes: int) -> dict[str, int]:
     """Points per block: whole fields, cut along sample and time at multiples of the file's chunks."""
     if not dataset.data_vars:
         return {}
@@ -187,7 +193,7 @@ def _block_sizes(dataset: xr.Dataset) -> dict[str, int]:
     blocks = {str(dim): size for dim, size in dataset.sizes.items()}
     for axis, dim in enumerate(map(str, field.dims[:-2])):
         step = stored.get(dim, 1)
-        rows = _BLOCK_BYTES // max(1, math.prod(field.shape[axis + 1 :]) * 4) // step * step
+        rows = block_bytes // max(1, math.prod(field.shape[axis + 1 :]) * 4) // step * step
         blocks[dim] = min(max(rows, step), field.sizes[dim])
         if rows:
             break

@@ -9,13 +9,15 @@ What lives here: units of inputs and results, names by CF, the amounts behind ac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ..config_transforms import seconds_of
-from ..derivations import DERIVATIONS
+from ..derivations import DERIVATIONS, Values
 from ..errors import SourceError
 from ..sources.units import conversion
 from .plan import Making
@@ -42,12 +44,16 @@ def derived(fields: xr.Dataset, making: Making, seconds: float | None = None) ->
         for name, wanted in zip(making.inputs, making.derivation.inputs, strict=True)
     ]
     timed = (seconds,) if making.derivation.timed else ()
-    made = xr.apply_ufunc(
-        making.derivation.function, *values, *timed, dask="parallelized", output_dtypes=[values[0].dtype]
-    )
+    compute = partial(_in_double, making.derivation.function)
+    made = xr.apply_ufunc(compute, *values, *timed, dask="parallelized", output_dtypes=["float64"])
     result = _in(made.assign_attrs(units=making.derivation.units.format(units=units)), units).astype("float32")
     result.attrs = {"units": units, **_names(making, fields[making.inputs[0]].attrs)}
     return fields.assign({making.name: result})
+
+
+def _in_double(function: Callable[..., Values], *values: Any) -> Values:
+    """What Dask was told of the result has to be so: it would leave out a cast that it takes for needless."""
+    return function(*(np.asarray(one, "float64") for one in values))
 
 
 def amounts(

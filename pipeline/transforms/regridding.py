@@ -140,7 +140,7 @@ def _overlaps(source: Axis, wanted: Axis, dim: Literal["lat", "lon"]) -> Axis:
     old, new = _edges(source, dim), _edges(wanted, dim)
     turns = (0.0,) if dim == "lat" else (-360.0, 0.0, 360.0)
     total = sum(overlap(cells(old + turn), cells(new)).T for turn in turns)
-    result: Axis = total / cells(new).length.to_numpy()[:, None]
+    result: Axis = np.asarray(total) / cells(new).length.to_numpy()[:, None]
     return result
 
 

@@ -138,7 +138,8 @@ class _Stretches:
         differs = self._plan.differs(given)
         if step is None or "sample" in one.fields.dims or not (differs or self._resample):
             return alone
-        span = (0 if self._resample is None else self._resample.seconds * 10**6) + (step if differs else 0)
+        # all of the interval that the file begins in, and of the one before: what is of no use there is told off
+        span = (0 if self._resample is None else 2 * self._resample.seconds * 10**6) + (step if differs else 0)
         first, pieces = int(microseconds(one.times[:1])[0]), list[tuple[Candidate, int]]()
         for time in range(first - step, first - span - 1, -step):
             if (found := self._holders.get((_kind(one), time))) is None:
@@ -192,6 +193,8 @@ class _Stretches:
 def _made(config: Config, plan: Plan, stretch: _Stretch, scheduler: DaskScheduler) -> Candidate:
     """A file as the archive keeps it: with no frame where none can be made yet."""
     one, given = stretch.own, plan.given(stretch.own.surveys)
+    if config.source.resample is not None:
+        _check_gaps(one)
     last = [making for making in plan.last if making.name in given]
     if stretch.step is None and (config.source.resample is not None or plan.timed(given)):
         return replace(one, fields=one.fields.isel(time=slice(0, 0)), needed=True, rest=one.times[0])
@@ -208,7 +211,7 @@ def _made(config: Config, plan: Plan, stretch: _Stretch, scheduler: DaskSchedule
     own = 0 if "sample" in fields.dims else int((ends < microseconds(one.times[:1])[0]).sum())
     # no other file goes on with the time of a sample
     waits = "sample" not in fields.dims
-    rest = stretch.fields["time"].values[max(start + whole.stop, stretch.earlier) :][: None if waits else 0]
+    rest = stretch.fields["time"].values[max(start + whole.stop, stretch.earlier) :] if waits else times[:0]
     result = replace(
         one,
         fields=fields[[name for name in plan.names if name in given]].isel(time=slice(own, None)),
@@ -275,6 +278,19 @@ def _in_time(config: Config, fields: xr.Dataset, step: int) -> tuple[xr.Dataset,
     hows = {str(name): own.get(str(name), usual) for name in fields.data_vars}
     _check_directions(fields[[name for name in fields.data_vars if hows[str(name)] not in ("first", "last")]])
     return resampled(fields, whole, resample, hows), whole
+
+
+def _check_gaps(one: Candidate) -> None:
+    """Nothing is missing at times: it would spoil an interval that another file may have to answer for.
+
+    Raises:
+        SourceError: ``Q-NAN``.
+    """
+    for name, survey in one.surveys.items():
+        if gaps := int((survey.ever_nan & ~survey.always_nan).sum()):
+            raise SourceError(
+                "Q-NAN", f"variable {name!r} is missing at times at {gaps} points, where it is resampled; fill the gaps"
+            )
 
 
 def _check_directions(fields: xr.Dataset) -> None:

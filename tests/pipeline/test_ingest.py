@@ -410,7 +410,7 @@ from pipeline import archive
 from pipeline.archive import writing
 from pipeline.config import read_config
 from pipeline.ingest import ingest
-slab_of_the_product, writing.SLAB_BYTES = writing.SLAB_BYTES, 1
+writing.SLAB_BYTES = 1
 config = read_config(Path({str(config)!r}))
 {textwrap.dedent(script)}
 """
@@ -504,63 +504,6 @@ def test_full_disk_is_one_sentence_and_nothing_changes(folder, monkeypatch):
     monkeypatch.undo()
     assert archive.head(config.archive_path) == before.snapshot_id
     assert ingest(config).appended == 90
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
-def test_memory_stays_below_the_size_of_the_input(folder):
-    script = """
-    import xarray as xr
-    folder = config.source_path
-    def memory(kind):
-        # unlike getrusage, not inherited from the process that started this one
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith(kind)).split()[1])
-    def make(name, first, last):
-        rng = np.random.default_rng(first)
-        times = np.datetime64("2020-01-01T00", "ns") + np.arange(first, last) * np.timedelta64(1, "h")
-        rise = np.arange(first, last, dtype="float32")[:, None, None]
-        frames = rng.normal(size=(1, 512, 512)).astype("float32") + rise
-        xr.Dataset(
-            {"t": (("time", "lat", "lon"), frames, {"units": "K"})},
-            coords={"time": times, "lat": np.linspace(0, 50, 512), "lon": np.linspace(0, 50, 512)},
-        ).to_netcdf(folder / name, engine="netcdf4")
-        return frames.nbytes
-    writing.SLAB_BYTES = slab_of_the_product
-    if sys.argv[1:] == ["make"]:
-        print(make("a.nc", 0, 40), make("b.nc", 40, 640), make("c.nc", 640, 680))
-    else:
-        before = memory("VmRSS")
-        for name in ("a.nc", "b.nc", "c.nc"):
-            (folder / "kept" / name).rename(folder / name)
-            assert ingest(config).appended > 0
-        print(memory("VmHWM") - before)
-        found = archive.open_arrays(config.archive_path, ["t"])["t"]
-        rng = np.random.default_rng(40)
-        frame = rng.normal(size=(1, 512, 512)).astype("float32")
-        for place in (40, 41, 239, 240, 639):
-            assert np.array_equal(found[place], frame[0] + np.float32(place))
-        assert found.shape == (680, 512, 512)
-        assert found.shards == (40, 256, 256)
-    """
-    shape = {"chunk_time": 20, "shard_time": 40, "chunk_space": 128, "shard_space": 256}
-    config = settings(folder, archive=shape)
-    path = written(config, folder)
-
-    def call(*arguments):
-        process = run(path, f"sys.argv = {['-c', *arguments]!r}\n" + textwrap.dedent(script))
-        output, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        return [int(number) for number in output.split()]
-
-    sizes = call("make")
-    assert sizes[1] > 600e6
-    (folder / "kept").mkdir()
-    for name in ("a.nc", "b.nc", "c.nc"):
-        (folder / name).rename(folder / "kept" / name)
-    (growth,) = call()
-    print(f"input {sizes}, growth of the peak {growth}")
-    assert 0 < growth < sizes[1]
 
 
 # real data

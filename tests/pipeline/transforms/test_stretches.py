@@ -22,7 +22,7 @@ HOURLY = RNG.gamma(0.3, 2.0, (HOURS, 2, 3))
 
 def sums(reset):
     """Of what fell, starting anew after each hour that is a multiple of `reset`."""
-    total, made = np.zeros((2, 3)), []
+    total, made = np.full((2, 3), 9.0), []
     for hour in range(HOURS):
         total = HOURLY[hour] + (0 if hour % reset == 1 else total)
         made.append(total)
@@ -87,6 +87,7 @@ def test_frames_do_not_depend_on_how_files_are_cut(source, accumulated, edges, o
     found = {}
     for one in changed.made:
         assert one.surveys.keys() == {"t", "pr"}
+        assert {data.load().dtype for data in one.fields.data_vars.values()} == {np.dtype("float32")}
         for time in one.fields["time"].values:
             frame = one.fields.sel(time=time)
             if time in found:  # an overlap says the same again
