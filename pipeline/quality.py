@@ -110,7 +110,7 @@ def take_survey(fields: xr.Dataset, scheduler: DaskScheduler = "threads") -> dic
     Raises:
         SourceError: ``Q-TRUNCATED``: some block cannot be read.
     """
-    return _survey(fields, _blockwise(fields).compute, scheduler)
+    return _survey(fields, xr.Dataset(_blockwise(fields)).compute, scheduler)
 
 
 def take_survey_and_keep(
@@ -129,20 +129,22 @@ def take_survey_and_keep(
 
     def compute(scheduler: DaskScheduler) -> xr.Dataset:
         # one graph of both, in which a block is surveyed while others are read
-        both = fields.drop_vars(fields.coords).merge(_blockwise(fields)).persist(scheduler=scheduler)
+        variables = {**{name: field.variable for name, field in fields.data_vars.items()}, **_blockwise(fields)}
+        both = xr.Dataset(variables).persist(scheduler=scheduler)
         kept.update({str(name): both[name] for name in fields.data_vars})
-        return both
+        return both.drop_vars(list(kept)).compute(scheduler="synchronous")  # they are there, but for the last step
 
     surveys = _survey(fields, compute, scheduler)
     return surveys, fields.assign({name: (data.dims, data.data, data.attrs) for name, data in kept.items()})
 
 
-def _blockwise(fields: xr.Dataset) -> xr.Dataset:
-    """The surveys of the blocks of each field, lazily where that is: one object for each block."""
-    surveys = {}
+def _blockwise(fields: xr.Dataset) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """The surveys of the blocks of each field, lazily: dimensions, and one object for each block."""
+    surveys: dict[str, tuple[tuple[str, ...], Any]] = {}
     for name, field in fields.data_vars.items():
-        whole = field.chunk(dict.fromkeys(field.dims[-2:], -1)) if field.chunks else field.chunk()
-        blocks = whole.data
+        cut = field.chunks is None or any(len(sizes) > 1 for sizes in field.chunks[-2:])
+        # asked for only where it changes something: it takes as long as all the rest here
+        blocks = (field.chunk(dict.fromkeys(field.dims[-2:], -1)) if cut else field).data
         surveys[f"survey of {name}"] = (
             tuple(f"blocks of {name} along {dim}" for dim in field.dims[:-2]),
             blocks.map_blocks(
@@ -153,7 +155,7 @@ def _blockwise(fields: xr.Dataset) -> xr.Dataset:
                 meta=np.empty((0,) * (blocks.ndim - 2), object),
             ),
         )
-    return xr.Dataset(surveys)
+    return surveys
 
 
 def _survey_as_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.object_]]:

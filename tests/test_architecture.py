@@ -26,6 +26,7 @@ MAY_IMPORT = {
             "pandas",
             "xarray",
             "dask",
+            "distributed",
             "netCDF4",
             "cftime",
             "cf_xarray",
@@ -49,7 +50,8 @@ ROOMS = {
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
     "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
-    "dask": (),  # through xarray only
+    "dask": ("pipeline/cluster/dask_client.py",),  # through xarray only, but for its settings
+    "distributed": ("pipeline/cluster/dask_client.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
     "jinja2": ("pipeline/report.py", "pipeline/report/*.py"),
     "netCDF4": ("pipeline/sources/*.py", "pipeline/synthetic/*.py"),
@@ -62,6 +64,7 @@ ROOMS = {
 # Slow to import, or not there at all: imported inside a function, except in files that are themselves imported late.
 LATE = {
     "ray": (),
+    "distributed": (),
     "scipy": (),
     "mlflow": ("pipeline/pyfunc_model.py",),
     "triton": ("minconv/scan/triton.py",),

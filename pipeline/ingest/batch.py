@@ -18,7 +18,7 @@ import xarray as xr
 from ..assembly import Candidate
 from ..checksums import check_digest, stated_digests
 from ..config import Config
-from ..errors import SourceError
+from ..errors import PipelineError, SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
 from ..plausible import plausible_range
@@ -229,7 +229,7 @@ def _in_our_words() -> Iterator[None]:
     """
     try:
         yield
-    except SourceError:
+    except PipelineError:  # of this file, or of what it is read with
         raise
     except MemoryError as error:
         raise SourceError("Q-BUDGET", "memory does not suffice to read it; is its header damaged?") from error
