@@ -8,9 +8,10 @@ rules between sections (`config`).
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .config_sections import Count, Flag, Number, Positive, Section, Share
 
@@ -18,9 +19,12 @@ from .config_sections import Count, Flag, Number, Positive, Section, Share
 class ComputeConfig(Section):
     """Where work is computed; the results are the same."""
 
-    dask: Literal["threads", "ray"] = Field(
-        "threads", description="ingest reads with threads of this process, or with Dask on the Ray cluster"
+    dask: str = Field(
+        "threads",
+        description="ingest reads with: threads of this process; processes of this machine; ray, Dask on the Ray "
+        "cluster; or the Dask cluster of a scheduler, named as tcp://HOST:PORT (or tls://)",
     )
+    processes: Positive | None = Field(None, description="of dask: processes; empty: one per CPU")
     cache_bytes: Count = Field(
         2**29,
         description="ingest keeps what it read for the checks in memory, up to this size, and writes it from there; "
@@ -34,6 +38,13 @@ class ComputeConfig(Section):
     placement: Literal["spread", "pack"] = Field(
         "spread", description="training workers over as many nodes as possible, or on as few"
     )
+
+    @field_validator("dask")
+    @classmethod
+    def _dask_is_known(cls, dask: str) -> str:
+        if dask not in ("threads", "processes", "ray") and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d{1,5}", dask):
+            raise ValueError(f"must be threads, processes, ray, or an address like tcp://10.0.0.1:8786, got {dask!r}")
+        return dask
 
 
 class PromotionConfig(Section):

@@ -164,7 +164,7 @@ def take_survey(
     Raises:
         SourceError: ``Q-TRUNCATED``: some block cannot be read; ``Q-CODEC``: nothing here decodes it.
     """
-    return _survey(fields, _blockwise(fields, excesses).compute, scheduler)
+    return _survey(fields, xr.Dataset(_blockwise(fields, excesses)).compute, scheduler)
 
 
 def take_survey_and_keep(
@@ -184,20 +184,22 @@ def take_survey_and_keep(
 
     def compute(scheduler: DaskScheduler) -> xr.Dataset:
         # one graph of both, in which a block is surveyed while others are read
-        both = fields.drop_vars(fields.coords).merge(_blockwise(fields, excesses)).persist(scheduler=scheduler)
+        variables = {name: field.variable for name, field in fields.data_vars.items()}
+        both = xr.Dataset({**variables, **_blockwise(fields, excesses)}).persist(scheduler=scheduler)
         kept.update({str(name): both[name] for name in fields.data_vars})
-        return both
+        return both.drop_vars(list(kept)).compute(scheduler="synchronous")  # they are there, but for the last step
 
     survey = _survey(fields, compute, scheduler)
     return survey, fields.assign({name: (data.dims, data.data, data.attrs) for name, data in kept.items()})
 
 
-def _blockwise(fields: xr.Dataset, excesses: Sequence[xr.DataArray]) -> xr.Dataset:
-    """The surveys of the blocks of each field, lazily where that is: one object for each block; and the excesses."""
-    surveys: dict[str, Any] = {}
+def _blockwise(fields: xr.Dataset, excesses: Sequence[xr.DataArray]) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """The surveys of the blocks of each field, lazily: dimensions, and one object for each block; and the excesses."""
+    surveys: dict[str, tuple[tuple[str, ...], Any]] = {}
     for name, field in fields.data_vars.items():
-        whole = field.chunk(dict.fromkeys(field.dims[-2:], -1)) if field.chunks else field.chunk()
-        blocks = whole.data
+        cut = field.chunks is None or any(len(sizes) > 1 for sizes in field.chunks[-2:])
+        # asked for only where it changes something: it takes as long as all the rest here
+        blocks = (field.chunk(dict.fromkeys(field.dims[-2:], -1)) if cut else field).data
         surveys[f"survey of {name}"] = (
             tuple(f"blocks of {name} along {dim}" for dim in field.dims[:-2]),
             blocks.map_blocks(
@@ -208,9 +210,10 @@ def _blockwise(fields: xr.Dataset, excesses: Sequence[xr.DataArray]) -> xr.Datas
                 meta=np.empty((0,) * (blocks.ndim - 2), object),
             ),
         )
-    for number, field in enumerate(excesses):
-        surveys[f"excess {number}"] = field.fillna(-np.inf).max(field.dims[-2:]).variable
-    return xr.Dataset(surveys)
+    for number, excess in enumerate(excesses):
+        most = excess.fillna(-np.inf).max(excess.dims[-2:])
+        surveys[f"excess {number}"] = (tuple(map(str, most.dims)), most.data)
+    return surveys
 
 
 def _survey_as_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.object_]]:

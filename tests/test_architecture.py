@@ -26,6 +26,7 @@ MAY_IMPORT = {
             "pandas",
             "xarray",
             "dask",
+            "distributed",
             "netCDF4",
             "cftime",
             "cf_xarray",
@@ -58,7 +59,8 @@ ROOMS = {
     "cfgrib": ("pipeline/sources/grib.py",),
     "fsspec": ("pipeline/sources/remote.py",),
     "aiohttp": ("pipeline/sources/remote.py",),
-    "dask": (),  # through xarray only
+    "dask": ("pipeline/cluster/dask_client.py",),  # through xarray only, but for its settings
+    "distributed": ("pipeline/cluster/dask_client.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
     "jinja2": ("pipeline/report.py", "pipeline/report/*.py"),
     "netCDF4": ("pipeline/sources/*.py", "pipeline/synthetic/*.py"),
@@ -71,6 +73,7 @@ ROOMS = {
 # Slow to import, or not there at all: imported inside a function, except in files that are themselves imported late.
 LATE = {
     "ray": (),
+    "distributed": (),
     "scipy": (),
     "cfgrib": ("pipeline/sources/grib.py",),
     "xarray_regrid": (),

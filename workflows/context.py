@@ -18,10 +18,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.cluster import Cluster, RayExecutor, check_shared, connect
+from pipeline.cluster import Cluster, RayExecutor, check_shared, connect, dask_cluster, dask_processes
 from pipeline.config import Config, read_config
 from pipeline.errors import ConfigError
-from pipeline.executor import IN_PROCESS, Executor
+from pipeline.executor import IN_PROCESS, DaskScheduler, Executor
 from pipeline.registry import Registry
 
 from .console import Console
@@ -85,6 +85,20 @@ class Context:
         with self.connected() as ray:
             workers = max(1, self.config.training.workers)  # 0 trains in this process
             yield RayExecutor(ray, workers, self.config.training.threads or ray.threads_for(workers))
+
+    @contextmanager
+    def dask(self) -> Iterator[DaskScheduler]:
+        """What Dask computes with, as `compute.dask` says."""
+        compute = self.config.compute
+        if compute.dask in ("threads", "ray"):
+            with self.executor(on_ray=compute.dask == "ray") as executor:
+                yield executor.dask
+        elif compute.dask == "processes":
+            with dask_processes(compute.processes) as scheduler:
+                yield scheduler
+        else:
+            with dask_cluster(compute.dask, [self.config.source_path]) as scheduler:
+                yield scheduler
 
     @contextmanager
     def joined(self) -> Iterator[Context]:
@@ -174,6 +188,6 @@ def quiet_libraries() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down is reported, not waited for
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
-    for name in ("mlflow", "alembic", "ray", "asyncio"):
+    for name in ("mlflow", "alembic", "ray", "distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")

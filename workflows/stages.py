@@ -59,9 +59,8 @@ def generate_files(console: Console, request: GenerateConfig, out: Path) -> Outc
 
 def ingest_files(context: Context, only: Collection[Path] | None = None) -> tuple[IngestResult, Outcome]:
     """Check and archive new files; of those in the folder `only` some, where that is given."""
-    on_ray = context.config.compute.dask == "ray"
-    with context.executor(on_ray) as executor, context.console.stage("ingest") as progress:
-        result = ingest(context.config, progress, executor.dask, only)
+    with context.dask() as scheduler, context.console.stage("ingest") as progress:
+        result = ingest(context.config, progress, scheduler, only)
     if result.committed:
         summary = f"{len(result.committed)} file(s), {result.appended} new along {result.dim}"
         summary += f", {result.revised} revised" if result.revised else ""

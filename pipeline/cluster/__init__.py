@@ -1,8 +1,8 @@
-"""Ray: start or join a cluster, know its resources, run work on it, submit jobs to it.
+"""Ray and Dask: start or join a cluster, know its resources, run work on it, submit jobs to it.
 
 `connection` starts or joins; `authentication` is the token; `resources` says what fits; `storage` checks that all nodes
-see one folder; `mailbox` hears from workers; `executor` runs the work of other stages; `jobs` speaks to the Jobs API.
-What does not live here: training (`training`, the other room that knows Ray).
+see one folder; `mailbox` hears from workers; `executor` runs the work of other stages; `jobs` speaks to the Jobs API;
+`dask_client` is Dask without Ray. What does not live here: training (`training`, the other room that knows Ray).
 
     with connect() as cluster:                         # a private one on this machine
         ...
@@ -16,10 +16,23 @@ temporary folder is removed by the next connection.
 """
 
 from .connection import connect
+from .dask_client import dask_cluster, dask_processes
 from .executor import RayExecutor
 from .jobs import Job, Jobs, open_jobs
 from .mailbox import Mailbox
 from .resources import Cluster, Node
 from .storage import check_shared
 
-__all__ = ["Cluster", "Job", "Jobs", "Mailbox", "Node", "RayExecutor", "check_shared", "connect", "open_jobs"]
+__all__ = [
+    "Cluster",
+    "Job",
+    "Jobs",
+    "Mailbox",
+    "Node",
+    "RayExecutor",
+    "check_shared",
+    "connect",
+    "dask_cluster",
+    "dask_processes",
+    "open_jobs",
+]

@@ -33,10 +33,21 @@ class RayExecutor:
     @property
     def dask(self) -> DaskScheduler:
         """Dask on Ray: every task of a graph is one of the cluster."""
+        import ray
         from ray.util.dask import ray_dask_get
 
-        scheduler: DaskScheduler = ray_dask_get
-        return scheduler
+        def get(graph: Any, keys: Any, **options: Any) -> Any:
+            try:
+                return ray_dask_get(graph, keys, **options)
+            except ray.exceptions.RayTaskError:  # what the work raised
+                raise
+            except ray.exceptions.RayError as error:
+                raise ClusterError(
+                    "a process of Dask on Ray was lost again and again, most often for want of memory; see the "
+                    "cluster's logs, then run the command again"
+                ) from error
+
+        return get
 
     def map(self, make: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> Iterator[Result]:
         """The results of ``make()``, which each process calls once, with each item, in order.

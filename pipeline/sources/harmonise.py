@@ -8,7 +8,7 @@ fields["t2m"].dims         # ("time", "lat", "lon"), latitude and longitude asce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,17 +63,15 @@ def harmonise(
             "Q-MISSING-VARIABLE",
             f"expected the variable {wanted}, the file has {there}; set source_name in the configuration",
         )
-    fields = [
-        _in_units(_placed(dataset, source, variables[name].level).rename(name), variables[name])
-        for name, source in present.items()
-    ]
-    if len({(field.dims, field.shape) for field in fields}) > 1:
+    placed = {name: _placed(dataset, source, variables[name].level) for name, source in present.items()}
+    fields = {name: _in_units(field.rename(name), variables[name]) for name, (field, _) in placed.items()}
+    if len({(field.dims, field.shape) for field in fields.values()}) > 1:
         raise SourceError(
             "Q-DIMENSIONS",
             f"the variables {', '.join(present)} have different dimensions; put them in files of their own",
         )
-    merged = xr.merge(fields, join="override", compat="override", combine_attrs="override")
-    merged = _space(_time(merged), region)
+    axes = next(iter(placed.values()))[1]
+    merged = _space(_time(xr.Dataset({name: field.variable for name, field in fields.items()}, coords=axes)), region)
     order = next(dims for dims in FIELD_DIMS if set(dims) == set(merged.dims))
     return merged.transpose(*order).astype("float32")
 
@@ -103,8 +101,10 @@ def harmonise_static(dataset: xr.Dataset, variables: Mapping[str, VariableConfig
     return merged.transpose(*(("lat", "lon") if "lat" in merged.dims else ("y", "x"))).astype("float32")
 
 
-def _placed(dataset: xr.Dataset, source: str, level: float | None) -> xr.DataArray:
-    """One variable with canonical dimension names and coordinates along them only."""
+def _placed(
+    dataset: xr.Dataset, source: str, level: float | None
+) -> tuple[xr.DataArray, dict[str, tuple[str, Any, dict[Any, Any]]]]:
+    """One variable with canonical dimension names and no coordinates, and the coordinates along them."""
     check_valid_times(dataset, dataset[source])
     bare, found, coords = _bare(dataset, source, level)
     if told := projection(dataset, dataset[source]):
@@ -123,7 +123,7 @@ def _placed(dataset: xr.Dataset, source: str, level: float | None) -> xr.DataArr
         raise SourceError(
             "Q-EMPTY", f"variable {source!r} has no values along {empty[0]!r}, expected some; fetch it again"
         )
-    return bare.assign_coords(_axes(coords))
+    return bare, _axes(coords)
 
 
 def _bare(
@@ -237,9 +237,7 @@ def _unique(fields: xr.Dataset) -> xr.Dataset:
 def _space(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
     """Both axes of space ascending, as float64, cut to the region."""
     result = fields
-    for dim in ("lat", "y", "x", "lon"):
-        if dim in result.dims:
-            result = _ascending(result, dim)
+    result = _ascending(result, [dim for dim in ("lat", "y", "x", "lon") if dim in result.dims])
     if region is not None:
         if "lat" not in result.dims:
             raise SourceError("Q-GRID", "source.region needs latitudes and longitudes, the file has y and x; remove it")
@@ -253,26 +251,33 @@ def _space(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
     return result
 
 
-def _ascending(fields: xr.Dataset, dim: str) -> xr.Dataset:
-    if dim in ("lat", "lon") and dim not in fields.coords:
-        raise SourceError(
-            "Q-GRID",
-            f"the axis {dim!r} has no values, expected degrees along it; add them, or regrid curvilinear fields",
-        )
-    values = fields[dim].values.astype("float64")  # counts points where there is no coordinate
-    steps = np.diff(values)
-    if not np.isfinite(values).all() or not ((steps > 0).all() or (steps < 0).all()):
-        raise SourceError(
-            "Q-GRID",
-            f"the values along {dim!r} turn or repeat, expected them strictly increasing or decreasing; correct them",
-        )
-    if dim == "lat" and np.abs(values).max() > 90.001:
-        raise SourceError(
-            "Q-GRID", f"latitudes reach {np.abs(values).max():g}, expected -90...90; are the axes swapped?"
-        )
-    kept = {key: fields[dim].attrs[key] for key in (*_KEPT, "units") if key in fields[dim].attrs}
-    result = fields.assign_coords({dim: (dim, values, _AXIS_ATTRS.get(dim, kept))})
-    return result.isel({dim: slice(None, None, -1)}) if len(steps) and steps[0] < 0 else result
+def _ascending(fields: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
+    axes: dict[str, tuple[str, Any, dict[Any, Any]]] = {}
+    turned: dict[str, slice] = {}
+    for dim in dims:
+        if dim in ("lat", "lon") and dim not in fields.coords:
+            raise SourceError(
+                "Q-GRID",
+                f"the axis {dim!r} has no values, expected degrees along it; add them, or regrid curvilinear fields",
+            )
+        values = fields[dim].values.astype("float64")  # counts points where there is no coordinate
+        steps = np.diff(values)
+        if not np.isfinite(values).all() or not ((steps > 0).all() or (steps < 0).all()):
+            raise SourceError(
+                "Q-GRID",
+                f"the values along {dim!r} turn or repeat, expected them strictly increasing or decreasing; "
+                "correct them",
+            )
+        if dim == "lat" and np.abs(values).max() > 90.001:
+            raise SourceError(
+                "Q-GRID", f"latitudes reach {np.abs(values).max():g}, expected -90...90; are the axes swapped?"
+            )
+        kept = {key: fields[dim].attrs[key] for key in (*_KEPT, "units") if key in fields[dim].attrs}
+        axes[dim] = (dim, values, _AXIS_ATTRS.get(dim, kept))
+        if len(steps) and steps[0] < 0:
+            turned[dim] = slice(None, None, -1)
+    result = fields.assign_coords(axes)  # all at once: each call takes as long as reading a small file
+    return result.isel(turned) if turned else result
 
 
 def _longitude(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
@@ -305,5 +310,7 @@ def _longitude(fields: xr.Dataset, region: RegionConfig | None) -> xr.Dataset:
             f"its longitudes have a gap of {steps.max():g} degrees where they should run on from {west:g}; name a "
             "source.region that the file covers, e.g. lon: [170, -170] across the date line",
         )
+    if not (turned or cyclic or outside):
+        return fields
     result = fields.isel(lon=order) if turned or cyclic else fields
     return result.assign_coords(lon=("lon", wrapped[order], _AXIS_ATTRS["lon"]))
