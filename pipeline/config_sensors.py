@@ -8,19 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from .config_sections import Number, Positive, Section, Share
+from .config_grid import GridAxes
+from .config_sections import Number, Positive, Share
 
 GriddingMethod = Literal["nearest", "inverse_distance", "bin_mean"]
-Axis = tuple[Number, Number, Annotated[Number, Field(gt=0.0)]]
 
 
-class SensorConfig(Section):
+class SensorConfig(GridAxes):
     """Tables of readings (station, time, lat, lon, values), and the grid they are brought to."""
 
-    lat: Axis = Field(description="[southernmost, northernmost, spacing] of the grid in degrees")
-    lon: Axis = Field(description="[westernmost, easternmost, spacing] of the grid in degrees, going east")
     method: GriddingMethod = Field("inverse_distance", description="how values at grid points are made of readings")
     step_hours: Annotated[Number, Field(gt=0.0)] = Field(
         1.0, description="a frame holds the readings from its time on for so many hours"
@@ -49,25 +47,3 @@ class SensorConfig(Section):
     columns: dict[Literal["station", "time", "lat", "lon"], str] = Field(
         default_factory=dict, description="names of columns where they differ: station, time, lat, lon"
     )
-
-    @field_validator("lat", "lon")
-    @classmethod
-    def _axis_has_points(cls, axis: tuple[float, float, float]) -> tuple[float, float, float]:
-        first, last, spacing = axis
-        if last - first < spacing:
-            raise ValueError(f"must be [first, last, spacing] with two points or more, got {list(axis)}")
-        return axis
-
-    @field_validator("lat")
-    @classmethod
-    def _lat_is_on_earth(cls, axis: tuple[float, float, float]) -> tuple[float, float, float]:
-        if axis[0] < -90.0 or axis[1] > 90.0:
-            raise ValueError(f"must be within -90 and 90, got {list(axis)}")
-        return axis
-
-    @field_validator("lon")
-    @classmethod
-    def _lon_is_within_once_around(cls, axis: tuple[float, float, float]) -> tuple[float, float, float]:
-        if axis[0] < -180.0 or axis[1] - axis[0] + axis[2] > 360.0 + 1e-6:
-            raise ValueError(f"must start at -180 or east of it and go around once at most, got {list(axis)}")
-        return axis

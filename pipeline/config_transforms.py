@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from .config_base import Number, Section
+from .config_base import Section
+from .config_grid import GridAxes
 from .derivations import DERIVATIONS
 
 RegridMethod = Literal["conservative", "linear", "nearest"]
 How = Literal["mean", "sum", "min", "max", "first", "last"]
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*(s|min|h|d)$")]
 Since = Annotated[str, Field(pattern=r"^(start|step|[1-9][0-9]*(s|min|h|d))$")]
-Axis = tuple[Number, Number, Annotated[Number, Field(gt=0.0)]]
 
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 
@@ -33,54 +32,12 @@ def seconds_of(duration: str) -> int:
     return int(number) * _SECONDS[duration[len(number) :]]
 
 
-class RegridConfig(Section):
+class RegridConfig(GridAxes):
     """The regular grid of latitudes and longitudes that input is brought to."""
 
-    lat: Axis = Field(description="[southernmost, northernmost, spacing] of the points in degrees")
-    lon: Axis = Field(description="[westernmost, easternmost, spacing] of the points in degrees, going east")
     method: RegridMethod = Field(
         "conservative", description="conservative: means over the area of each cell; linear; nearest: the nearest point"
     )
-
-    @field_validator("lat", "lon")
-    @classmethod
-    def _axis_has_points(cls, axis: tuple[float, float, float]) -> tuple[float, float, float]:
-        first, last, spacing = axis
-        if last - first < spacing:
-            raise ValueError(f"must be [first, last, spacing] with two points or more, got {list(axis)}")
-        return axis
-
-    @field_validator("lat")
-    @classmethod
-    def _lat_is_on_earth(cls, axis: tuple[float, float, float]) -> tuple[float, float, float]:
-        if axis[0] < -90.0 or axis[1] > 90.0:
-            raise ValueError(f"must be within -90 and 90, got {list(axis)}")
-        return axis
-
-    @field_validator("lon")
-    @classmethod
-    def _lon_goes_around_once_at_most(cls, axis: tuple[float, float, float]) -> tuple[float, float, float]:
-        first, last, spacing = axis
-        points = int((last - first) / spacing + 1e-6) + 1
-        if first < -180.0 or points * spacing > 360.0 + 1e-6:
-            raise ValueError(f"must start at -180 or east of it and go around once at most, got {list(axis)}")
-        return axis
-
-    def points(self, dim: Literal["lat", "lon"]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Coordinates along an axis."""
-        first, last, spacing = self.lat if dim == "lat" else self.lon
-        # not beyond the last by more than rounding; six decimals as everywhere for degrees
-        return np.round(first + spacing * np.arange(int((last - first) / spacing + 1e-6) + 1), 6)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(H, W)."""
-        return len(self.points("lat")), len(self.points("lon"))
-
-    @property
-    def goes_around(self) -> bool:
-        """Whether the points lie on the whole circle of longitudes."""
-        return abs(self.shape[1] * self.lon[2] - 360.0) < 1e-6
 
 
 class ResampleConfig(Section):
