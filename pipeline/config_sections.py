@@ -102,6 +102,7 @@ class SourceConfig(Section):
         0.0, description="open files again whose time lies so many hours before the archive's end, and compare them"
     )
     group: str | None = Field(None, description="group inside each file that holds the variables, as a/b")
+    every: Positive = Field(1, description="of a film take every so many-th frame")
     member: Count | None = Field(None, description="take this member of an ensemble: its number, else its place")
     grib_keys: GribKeys = Field(
         {}, description="of GRIB files take the messages that have these values, e.g. {typeOfLevel: heightAboveGround}"
