@@ -77,7 +77,7 @@ lock: ## resolve pyproject.toml anew and rewrite constraints.txt
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	grep -e '^torch==' -e '^triton==' constraints.txt > $(VENV)-lock/torch.txt
-	$(VENV)-lock/bin/python -m pip install $(PIP_FLAGS) --constraint $(VENV)-lock/torch.txt --editable '.[dev,grib,gpu,services]'
+	$(VENV)-lock/bin/python -m pip install $(PIP_FLAGS) --constraint $(VENV)-lock/torch.txt --editable '.[dev,gpu,services]'
 	grep '^#' constraints.txt > $(VENV)-lock/new.txt
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/' | grep -v -e '^nvidia-' -e '^cuda-' >> $(VENV)-lock/new.txt
 	mv $(VENV)-lock/new.txt constraints.txt

@@ -97,6 +97,7 @@ class SourceConfig(Section):
     settle_seconds: Annotated[Number, Field(ge=0.0)] = Field(
         0.0, description="files written to within so many seconds wait for the next ingest; they may not be whole yet"
     )
+    every: Positive = Field(1, description="of a film take every so many-th frame")
     member: Count | None = Field(None, description="take this member of an ensemble: its number, else its place")
     grib_keys: GribKeys = Field(
         {}, description="of GRIB files take the messages that have these values, e.g. {typeOfLevel: heightAboveGround}"

@@ -1,10 +1,10 @@
 """Sources: raw gridded files, opened lazily and brought to the contract that `pipeline.fields` states.
 
-What lives here: finding files and telling whether they are whole (`files`, `netcdf3`, `grib_messages`), opening them
-(`opening`, `grib`, `members`), fetching them from elsewhere (`remote`), tables of sensors (`tables`, `gridding`), units
-(`units`), levels (`levels`), names, dimension order, axes, region and dtype (`harmonise`). What does not: other grids,
-steps and quantities (`transforms`), judging values (`quality`) and choosing what is committed (`ingest`). A new kind of
-input is a new file here that returns the same lazy dataset.
+What lives here: finding files and telling whether they are whole (`files`, `netcdf3`, `grib_messages`), fetching them
+from elsewhere (`remote`, `zarr_pointer`), opening them (`opening`, `grib`, `images`, `members`), tables of sensors
+(`tables`, `gridding`), units (`units`), levels (`levels`), names, dimension order, axes, region, dtype (`harmonise`).
+What does not: other grids, steps and quantities (`transforms`), judging values (`quality`), choosing what is committed
+(`ingest`). A new kind of input is a new file here that returns the same lazy dataset.
 
     for path in find(Path("data"), ["*.nc"]):
         dataset = harmonise(open_lazily(path), {"t2m": VariableConfig(units="K", source_name="Tair")})

@@ -20,7 +20,10 @@ from .netcdf3 import expected_size
 from .zarr_pointer import stands_for_group
 
 _MAGIC = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05")
-TABLES = (".csv", ".parquet")  # without a form of their own that could be checked
+# without a form of their own that could be checked before they are read
+TABLES = (".csv", ".parquet")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")  # of version 3, of version 2, of version 2 consolidated
 
 
@@ -97,7 +100,7 @@ def check_container(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise SourceError("Q-EMPTY", "the file is empty, expected values; fetch it again")
-    if path.suffix in TABLES or stands_for_group(path):
+    if path.suffix.lower() in (*TABLES, *PICTURES, *FILMS) or stands_for_group(path):
         return
     if looks_like_grib(path):
         check_messages(path)

@@ -1,4 +1,4 @@
-"""Opening one input lazily: NetCDF or HDF5, Zarr of version 2 or 3, an Icechunk repository, GRIB, or a table.
+"""Opening one input lazily: NetCDF or HDF5, Zarr of version 2 or 3, Icechunk, GRIB, a table, or pictures.
 
 What lives here: choosing the room and the library by what the input is, the group and the member inside it, the size of
 the blocks. What does not: telling whether the input is whole (`files`) and what its variables mean (`harmonise`).
@@ -21,9 +21,10 @@ from zarr.errors import GroupNotFoundError
 
 from ..config import Config, VariableConfig
 from ..errors import ConfigError, SourceError
+from ..file_pattern import FilePattern
 from ..memory_budget import MemoryBudget
 from .codecs import remedy, rule_of_unreadable
-from .files import TABLES, is_icechunk
+from .files import FILMS, PICTURES, TABLES, is_icechunk
 from .grib_messages import looks_like_grib
 from .members import of_member
 from .remote import storage_options
@@ -49,7 +50,7 @@ def open_input(
         off: Rules that are not looked at.
 
     Raises:
-        SourceError: As in `open_lazily`, `open_table` and `open_grib`.
+        SourceError: As in `open_lazily`, `open_table`, `open_grib` and `open_images`.
         ConfigError: The library for this kind of input is not installed.
     """
     read = config.variables if wanted is None else wanted
@@ -57,6 +58,8 @@ def open_input(
         return open_table(path, config.sensors, read, off)
     if path.is_file() and looks_like_grib(path):
         return _grib(config, path, read)
+    if path.suffix.lower() in (*PICTURES, *FILMS):
+        return _images(config, path)
     block_bytes = MemoryBudget.of(config.compute.memory_bytes).block_bytes
     url = None if config.source.url is None else pointed_url(path, config.source.url)
     return of_member(open_lazily(path, config.source.group, url, block_bytes), config.source.member)
@@ -71,12 +74,26 @@ def _grib(config: Config, path: Path, wanted: Mapping[str, VariableConfig]) -> x
     try:
         from .grib import open_grib
     except (ImportError, RuntimeError) as error:  # the second where ecCodes itself is missing
-        raise ConfigError(
-            f"{path.name} is GRIB, which needs cfgrib and eccodes ({str(error).partition(chr(10))[0]}); "
-            "run: pip install 'minconv-pipeline[grib]'"
-        ) from error
+        raise _lacking(path, "cfgrib and eccodes", "grib", error) from error
     dataset = open_grib(path, wanted, config.source.grib_keys, config.source.member)
     return _in_blocks(dataset, path, None, MemoryBudget.of(config.compute.memory_bytes).block_bytes)
+
+
+def _images(config: Config, path: Path) -> xr.Dataset:
+    try:
+        from .images import open_images
+    except ImportError as error:
+        raise _lacking(path, "imageio and av", "video", error) from error
+    name = path.relative_to(config.source_path).as_posix()
+    starts = (FilePattern.parse(pattern).start(name) for pattern in config.source.files)
+    start = next((start for start in starts if start is not None), None)
+    dataset = open_images(path, start, config.source.every)
+    return _in_blocks(dataset, path, None, MemoryBudget.of(config.compute.memory_bytes).block_bytes)
+
+
+def _lacking(path: Path, libraries: str, extra: str, error: Exception) -> ConfigError:
+    reason = str(error).partition("\n")[0]
+    return ConfigError(f"{path.name} needs {libraries} ({reason}); run: pip install 'minconv-pipeline[{extra}]'")
 
 
 def open_lazily(

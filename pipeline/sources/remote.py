@@ -1,7 +1,7 @@
 """Input at a URL: its files brought into a folder of the pipeline, its Zarr groups named there and read where they are.
 
-What lives here: listing a place that fsspec reaches, fetching what is new or changed, and what may be removed again.
-What does not: what becomes of the files (`ingest`), and opening a Zarr group (`opening`).
+What lives here: listing a place that fsspec reaches, fetching what is new or changed, what may be removed again. What
+does not: what becomes of the files (`ingest`), and opening a Zarr group (`opening`).
 
     found = fetch("s3://bucket/era5", Path("runs/era5/fetched"), ["{time:%Y}/*.nc"], archived=digests)
     found.paths, found.known, found.failed
@@ -296,10 +296,18 @@ def _in_our_words(url: str) -> Iterator[None]:
 def _kind(error: BaseException) -> Literal["absent", "refused", "unreachable"]:
     """What stands behind an error; fsspec takes whatever goes wrong with a file of the web for its absence."""
     behind = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
-    status = getattr(behind, "status", None)
+    status = _status(behind)
     if isinstance(behind, PermissionError) or status in (401, 403):
         return "refused"
     return "absent" if isinstance(behind, FileNotFoundError) or status in (404, 410) else "unreachable"
+
+
+def _status(error: BaseException) -> int | None:
+    """Of the answer, as the libraries of the web and of S3 keep it."""
+    response = getattr(error, "response", None)
+    told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    status = getattr(error, "status", told)
+    return status if isinstance(status, int) else None
 
 
 def _cause(error: BaseException) -> str:

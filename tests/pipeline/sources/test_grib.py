@@ -415,5 +415,5 @@ def test_without_the_library_one_sentence_says_what_to_install(folder, tmp_path,
     (folder / "a.grib").write_bytes(message(FIELD[0]))
     monkeypatch.delitem(sys.modules, "pipeline.sources.grib", raising=False)
     monkeypatch.setitem(sys.modules, "cfgrib", None)
-    with pytest.raises(ConfigError, match=r"a\.grib is GRIB, which needs .*pip install 'minconv-pipeline\[grib\]'"):
+    with pytest.raises(ConfigError, match=r"a\.grib needs cfgrib and eccodes .*pip install 'minconv-pipeline\[grib\]'"):
         ingest(settings(tmp_path))
