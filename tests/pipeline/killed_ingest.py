@@ -3,7 +3,7 @@
 
 python -m tests.pipeline.killed_ingest FOLDER points [--scenario NAME ...]     # kill -9 at each failpoint
 python -m tests.pipeline.killed_ingest FOLDER errors [--scenario NAME ...]     # no space, or an I/O error, at each
-python -m tests.pipeline.killed_ingest FOLDER random --kills 200 --seed 0      # kill -9 by another process at any time
+python -m tests.pipeline.killed_ingest FOLDER random --kills 60 --seed 0       # kill -9 by another process at any time
 python -m tests.pipeline.killed_ingest FOLDER record                           # which failpoints are reached
 
 One line of JSON for each case, then a table. This process imports what all need, opens nothing, and forks a child for
