@@ -28,7 +28,7 @@ from .fields import time_text
 from .rules import RULES, Action
 from .sources.codecs import remedy, rule_of_unreadable
 from .sources.projection import CURVILINEAR
-from .zero_blocks import zero_block_points
+from .zero_blocks import zero_blocks, zero_is_foreign
 
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Points = np.ndarray[Any, np.dtype[np.bool_]]
@@ -176,6 +176,15 @@ def _wanted(field: xr.DataArray) -> dict[str, xr.DataArray]:
     # two sums per frame: the plain one, and one in which every point counts differently, as a fingerprint
     shape = tuple(field.sizes[dim] for dim in space)
     weights = np.stack([np.ones(shape), np.random.default_rng(0).uniform(0.5, 1.5, shape)])
+    zeros, nearest = xr.apply_ufunc(
+        zero_blocks,
+        field,
+        input_core_dims=[space],
+        output_core_dims=[[], []],
+        dask="parallelized",
+        output_dtypes=[np.intp, np.float64],
+        dask_gufunc_kwargs={"allow_rechunk": True},
+    )
     return {
         "always": missing.all(frames),
         "ever": missing.any(frames),
@@ -184,14 +193,8 @@ def _wanted(field: xr.DataArray) -> dict[str, xr.DataArray]:
         "sums": xr.dot(field.fillna(0.0), xr.DataArray(weights, dims=("kind", *space)), dim=space).transpose(
             "kind", ...
         ),
-        "zeros": xr.apply_ufunc(
-            zero_block_points,
-            field,
-            input_core_dims=[space],
-            dask="parallelized",
-            output_dtypes=[np.intp],
-            dask_gufunc_kwargs={"allow_rechunk": True},
-        ),
+        "zeros": zeros,
+        "nearest": nearest,
     }
 
 
@@ -204,7 +207,8 @@ def _survey(found: Mapping[str, np.ndarray[Any, Any]]) -> VariableSurvey:
     ever = always if np.array_equal(always, ever) else ever
     unchanged = _unchanged(sums[1], low, high, always.size)
     prints = np.stack([sums[1], low, high], axis=-1)
-    return VariableSurvey(always, ever, lowest, highest, means, unchanged, prints, found["zeros"])
+    zeros = found["zeros"] * zero_is_foreign(lowest, highest, float(found["nearest"].min()))
+    return VariableSurvey(always, ever, lowest, highest, means, unchanged, prints, zeros)
 
 
 def _unchanged(prints: Series, low: Series, high: Series, points: int) -> Points:
