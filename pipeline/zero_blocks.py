@@ -7,7 +7,7 @@ about them (`suspicion`).
     zero_is_foreign(250.0, 300.0, smallest.min())     # True: nothing lies between zero and 250
 
 Signs that together tell such a block from the dry part of a field of rain. In the whole file zero is no natural end of
-the values: they have both signs, or none lies between zero and a hundredth of the largest. In a frame zeros are less
+the values: they have both signs, or none lies between zero and a twentieth of the largest. In a frame zeros are less
 than half of the values, and their edges are straight: walking along them, one turns less often than every fourth point,
 where the edges of natural areas are ragged.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEAST = 16  # zeros in a frame that are worth a look
-_NATURAL = 0.01  # of the largest value: smaller ones beside zeros say that zero is where the values end
+_NATURAL = 0.05  # of the largest value: smaller ones beside zeros say that zero is where the values end
 _STRAIGHT = 4.0  # points along an edge for each of its corners
 
 Frames = NDArray[np.floating[Any]]
@@ -60,6 +60,9 @@ def _zeros(frame: Frames) -> tuple[int, float]:
     if count < _LEAST:
         return 0, np.inf
     smallest = float(np.fmin.reduce(np.where(zero, np.inf, np.abs(frame)), axis=None))
+    lowest, highest = float(np.fmin.reduce(frame, axis=None)), float(np.fmax.reduce(frame, axis=None))
+    if not zero_is_foreign(lowest, highest, smallest):
+        return 0, smallest
     others = ~zero & ~np.isnan(frame)
     minor = count < np.count_nonzero(others)
     return (count if minor and _has_straight_edges(zero, others) else 0), smallest

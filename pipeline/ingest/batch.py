@@ -22,7 +22,7 @@ from ..config import Config
 from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
-from ..plausible import plausible_range, tiny_negative
+from ..plausible import is_often_zero, plausible_range, tiny_negative
 from ..progress import Event, Progress
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite, lenience_of, take_survey
 from ..relations import relations_of
@@ -293,7 +293,8 @@ def _suspicions(
         yield partial(check_range, alone, {name: variable.valid_range})
         yield partial(check_plausible, alone, {name: plausible})
         yield partial(check_zero, alone)
-        yield partial(check_zero_blocks, alone)
+        if not is_often_zero(standard_name):
+            yield partial(check_zero_blocks, alone)
         yield partial(check_frozen, alone, config.quality.frozen_frames)
         yield partial(check_repeated, alone)
         yield partial(check_jumps, alone, config.quality.max_jump)
