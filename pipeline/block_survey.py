@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .zero_blocks import zero_block_points
+from .zero_blocks import zero_blocks
 
 _STRIP_VALUES = 2**17  # looked at together: they and what is made of them stay in a processor's cache
 
@@ -33,7 +33,7 @@ class BlockSurvey:
         highest: Largest value of each frame, NaN apart; -inf where there is none.
         sums: Sum of each frame in double precision, NaN apart.
         prints: Fingerprint of each frame's bits, NaN counted as zero: equal frames have equal ones.
-        zero_blocks: Zeros of each frame that make blocks (see `zero_blocks`).
+        zero_blocks: Zeros of each frame that make blocks (see `zero_blocks`); `nearest`: its value next to zero.
     """
 
     always: npt.NDArray[np.bool_]
@@ -43,6 +43,7 @@ class BlockSurvey:
     sums: npt.NDArray[np.float64]
     prints: npt.NDArray[np.uint64]
     zero_blocks: npt.NDArray[np.intp]
+    nearest: npt.NDArray[np.float64]
 
 
 def survey_block(values: npt.NDArray[np.floating[Any]]) -> BlockSurvey:
@@ -53,12 +54,12 @@ def survey_block(values: npt.NDArray[np.floating[Any]]) -> BlockSurvey:
     always, ever = np.ones(points, bool), np.zeros(points, bool)
     lowest, highest = np.empty(len(rows), values.dtype), np.empty(len(rows), values.dtype)
     sums, prints = np.empty(len(rows)), np.empty(len(rows), np.uint64)
-    zero_blocks = np.empty(len(rows), np.intp)
+    zeros, nearest = np.empty(len(rows), np.intp), np.empty(len(rows))
     step = max(1, _STRIP_VALUES // points)
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         strip = rows[part]
-        zero_blocks[part] = zero_block_points(strip.reshape(-1, *grid))
+        zeros[part], nearest[part] = zero_blocks(strip.reshape(-1, *grid))
         low = high = strip
         missing = np.isnan(strip)
         if missing.any():
@@ -80,7 +81,8 @@ def survey_block(values: npt.NDArray[np.floating[Any]]) -> BlockSurvey:
         highest.reshape(frames),
         sums.reshape(frames),
         prints.reshape(frames),
-        zero_blocks.reshape(frames),
+        zeros.reshape(frames),
+        nearest.reshape(frames),
     )
 
 
@@ -94,7 +96,7 @@ def joined(blocks: npt.NDArray[np.object_]) -> BlockSurvey:
     return BlockSurvey(
         functools.reduce(np.logical_and, (one.always for one in each)),
         functools.reduce(np.logical_or, (one.ever for one in each)),
-        *map(series, ("lowest", "highest", "sums", "prints", "zero_blocks")),
+        *map(series, ("lowest", "highest", "sums", "prints", "zero_blocks", "nearest")),
     )
 
 

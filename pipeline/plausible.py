@@ -50,6 +50,14 @@ TINY_NEGATIVE: dict[str, tuple[float, str]] = {
     "rainfall_rate": (1e-9, "m s-1"),
 }
 
+# words in standard names of what is zero over whole areas by nature
+_OFTEN_ZERO = ("precipitation", "rain", "snow", "sea_ice", "cloud", "shortwave", "solar", "lightning", "runoff", "flag")
+
+
+def is_often_zero(standard_name: str) -> bool:
+    """Whether a quantity is zero over whole areas by nature, as rain is, or sunshine at night."""
+    return any(word in standard_name for word in _OFTEN_ZERO)
+
 
 def tiny_negative(standard_name: str, units: str) -> float:
     """How far below zero a value that cannot be negative may lie by rounding, in `units`; 0 where nothing is known."""

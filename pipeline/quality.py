@@ -29,6 +29,7 @@ from .fields import time_text
 from .rules import RULES, Action
 from .sources.codecs import remedy, rule_of_unreadable
 from .sources.projection import CURVILINEAR
+from .zero_blocks import zero_is_foreign
 
 Series = np.ndarray[Any, np.dtype[np.float64]]
 Points = np.ndarray[Any, np.dtype[np.bool_]]
@@ -245,7 +246,7 @@ def _judged(whole: BlockSurvey) -> VariableSurvey:
         means=whole.sums / max(1, int((~always).sum())),
         prints=whole.prints,
         varied=(whole.lowest < whole.highest) & np.isfinite(whole.lowest) & np.isfinite(whole.highest),
-        zero_blocks=whole.zero_blocks,
+        zero_blocks=whole.zero_blocks * zero_is_foreign(lowest, highest, float(whole.nearest.min())),
     )
 
 

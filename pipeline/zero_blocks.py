@@ -1,13 +1,15 @@
 """Blocks of zeros in fields that are not zero elsewhere, as a tile that was never filled leaves them.
 
-What lives here: finding them in frames. What does not: what is done about them (`suspicion`).
+What lives here: finding them in frames, and telling whether zero is foreign to a variable. What does not: what is done
+about them (`suspicion`).
 
-    zero_block_points(frames)      # [0, 0, 64, 0]: the third frame has a block of 64 zeros
+    points, smallest = zero_blocks(frames)            # [0, 0, 64, 0]: the third frame has a block of 64 zeros
+    zero_is_foreign(250.0, 300.0, smallest.min())     # True: nothing lies between zero and 250
 
-Two signs together tell such a block from the dry part of a field of rain. Zero is no natural end of the values: they
-have both signs, or none lies between zero and a hundredth of the largest. And the edges of the block are straight:
-walking along them, one turns less often than every fourth point, where the edges of natural areas are ragged. A frame
-that is zero throughout is no block.
+Signs that together tell such a block from the dry part of a field of rain. In the whole file zero is no natural end of
+the values: they have both signs, or none lies between zero and a twentieth of the largest. In a frame zeros are less
+than half of the values, and their edges are straight: walking along them, one turns less often than every fourth point,
+where the edges of natural areas are ragged.
 """
 
 from __future__ import annotations
@@ -18,41 +20,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEAST = 16  # zeros in a frame that are worth a look
-_NATURAL = 0.01  # of the largest value: smaller ones beside zeros say that zero is where the values end
+_NATURAL = 0.05  # of the largest value: smaller ones beside zeros say that zero is where the values end
 _STRAIGHT = 4.0  # points along an edge for each of its corners
 
 Frames = NDArray[np.floating[Any]]
 
 
-def zero_block_points(frames: Frames) -> NDArray[np.intp]:
-    """For each frame how many zeros it has, if they make blocks; else 0.
+def zero_blocks(frames: Frames) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """For each frame how many zeros it has, if they have straight edges (else 0), and its smallest other size.
 
     Args:
         frames: [..., H, W], NaN where missing.
+
+    Returns:
+        Counts and sizes, [...]; the size is infinite for frames with hardly any zero, which nobody asks for.
     """
     whole = frames.reshape(-1, *frames.shape[-2:])
     # frame by frame: one fits into the processor's cache, all of them do not
-    found = [_points(frame) for frame in whole]
-    return np.array(found, dtype=np.intp).reshape(frames.shape[:-2])
+    found = [_zeros(frame) for frame in whole]
+    counts = np.array([count for count, _ in found], dtype=np.intp)
+    return counts.reshape(frames.shape[:-2]), np.array([size for _, size in found]).reshape(frames.shape[:-2])
 
 
-def _points(frame: Frames) -> int:
+def zero_is_foreign(lowest: float, highest: float, smallest: float) -> bool:
+    """Whether zero is no natural end of values that run from `lowest` to `highest`.
+
+    Args:
+        lowest: Of all values.
+        highest: Likewise.
+        smallest: Size of the value next to zero but not zero.
+    """
+    small = _NATURAL * max(-lowest, highest)
+    return smallest > small or (lowest < -small and highest > small)
+
+
+def _zeros(frame: Frames) -> tuple[int, float]:
     zero = frame == 0.0
     count = int(np.count_nonzero(zero))
-    if count < _LEAST or count == frame.size or not _is_foreign(frame):
-        return 0
-    others = ~zero & ~np.isnan(frame)
-    return count if others.any() and _has_straight_edges(zero, others) else 0
-
-
-def _is_foreign(frame: Frames) -> bool:
-    """Whether zero is among the values without being their natural end."""
+    if count < _LEAST:
+        return 0, np.inf
+    smallest = float(np.fmin.reduce(np.where(zero, np.inf, np.abs(frame)), axis=None))
     lowest, highest = float(np.fmin.reduce(frame, axis=None)), float(np.fmax.reduce(frame, axis=None))
-    small = _NATURAL * max(-lowest, highest)
-    if lowest < -small and highest > small:
-        return True
-    sizes = frame if highest > small else -frame
-    return not bool(((sizes > 0.0) & (sizes <= small)).any())
+    if not zero_is_foreign(lowest, highest, smallest):
+        return 0, smallest
+    others = ~zero & ~np.isnan(frame)
+    minor = count < np.count_nonzero(others)
+    return (count if minor and _has_straight_edges(zero, others) else 0), smallest
 
 
 def _has_straight_edges(zero: NDArray[np.bool_], others: NDArray[np.bool_]) -> bool:

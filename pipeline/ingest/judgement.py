@@ -19,7 +19,7 @@ import xarray as xr
 from ..assembly import Candidate
 from ..config import Config, VariableConfig
 from ..errors import SourceError
-from ..plausible import tiny_negative
+from ..plausible import is_often_zero, tiny_negative
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite
 from ..relations import relations_of
 from ..repairs import repairs
@@ -123,7 +123,8 @@ def _suspicions(
         yield partial(check_sentinels, alone, scales)
         yield from bounds(alone, name, variable, fields[name])
         yield partial(check_zero, alone)
-        yield partial(check_zero_blocks, alone)
+        if not is_often_zero(str(fields[name].attrs.get("standard_name", ""))):
+            yield partial(check_zero_blocks, alone)
         if variable.derive is None:  # sums stay the same while nothing comes, and fall when they start anew
             yield partial(check_frozen, alone, config.quality.frozen_frames)
             yield partial(check_repeated, alone)

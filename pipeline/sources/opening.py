@@ -176,8 +176,10 @@ def _indexed(dataset: xr.Dataset) -> xr.Dataset:
                 "it again",
             )
     lacking = [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in dataset.xindexes]
+    if not lacking:
+        return dataset
     indexed = functools.reduce(xr.Dataset.set_xindex, lacking, dataset)
-    indexed.set_close(dataset.close)
+    indexed.set_close(dataset.close)  # a new dataset does not inherit the right to close the file
     return indexed
 
 
