@@ -1,7 +1,7 @@
 # Every target works in $(VENV), with the versions of constraints.txt. `make` alone lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
-# Extras of pyproject.toml to install: dev brings the tests and the tools; add grib for GRIB input.
+# Extras of pyproject.toml to install: dev brings the tests and the tools.
 EXTRAS ?= dev
 # Address of a further package index to take torch from. Empty: the default index, which on Linux serves the CUDA build.
 TORCH_INDEX ?=
@@ -32,7 +32,7 @@ $(VENV)/.created:
 	@touch $@
 
 .PHONY: install
-install: $(VENV)/.installed ## the virtual environment with everything in it (TORCH_INDEX=…, EXTRAS=dev,grib)
+install: $(VENV)/.installed ## the virtual environment with everything in it (TORCH_INDEX=…, EXTRAS=dev,gpu)
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.created
 	$(RUN) pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[$(EXTRAS)]'

@@ -128,7 +128,7 @@ def third_party_imports() -> dict[str, str]:
 
 
 def test_imported_libraries_are_declared() -> None:
-    declared = {canonicalize_name(one.name) for one in requirements("grib", "gpu")}
+    declared = {canonicalize_name(one.name) for one in requirements("grib", "gpu", "video")}
     origins = importlib.metadata.packages_distributions()
     undeclared = {
         name: path
@@ -138,7 +138,7 @@ def test_imported_libraries_are_declared() -> None:
     assert undeclared == {}
 
 
-@pytest.mark.parametrize("requirement", requirements("grib", "gpu", "server", "test", "dev", "services"), ids=str)
+@pytest.mark.parametrize("requirement", requirements("grib", "gpu", "s3", "video", "server", "test", "dev", "services"), ids=str)
 def test_requirement_is_pinned_to_a_version_it_allows(requirement: Requirement) -> None:
     (pin,) = [one for one in pins() if canonicalize_name(one.name) == canonicalize_name(requirement.name)]
     (version,) = [clause.version for clause in pin.specifier]
