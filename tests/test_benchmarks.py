@@ -36,3 +36,16 @@ def test_demo_cells(tmp_path):
     run("demo_cells.py", "--seconds", "1", "--cells", "conv", "--root", str(tmp_path), "--out", str(out))
     names = [row["name"] for row in json.loads(out.read_text())["rows"]]
     assert names == ["conv", "persistence", "training mean"]
+
+
+def test_ingest(tmp_path):
+    sizes = ("--mb", "3", "--files", "1", "--files", "2", "--form", "packed", "--rounds", "1")
+    run("ingest.py", *sizes, "--out", str(tmp_path))
+    found = json.loads((tmp_path / "ingest.json").read_text())
+    assert [(row["form"], row["files"], row["rounds"]) for row in found["rows"]] == [("packed", 1, 1), ("packed", 2, 1)]
+    for row in found["rows"]:
+        assert row["range"][0] <= row["ratio"] <= row["range"][1]
+        assert all(rate > 0 for rate in row["rates"].values())
+        assert all(peak > 50 for peak in row["peak_mib"].values())
+    assert {"processor", "cores", "date", "xarray", "icechunk"} <= set(found["machine"])
+    assert (tmp_path / "ingest.md").read_text().count("\n| packed |") == 2
