@@ -51,3 +51,16 @@ def test_loader(tmp_path):
     assert len(found["data_wait"]) == 5
     assert all(0 <= share <= 1 for share in found["data_wait"].values())
     assert "of the training time" in printed
+
+
+def test_ingest(tmp_path):
+    sizes = ("--mb", "3", "--files", "1", "--files", "2", "--form", "packed", "--rounds", "1")
+    run("ingest.py", *sizes, "--out", str(tmp_path))
+    found = json.loads((tmp_path / "ingest.json").read_text())
+    assert [(row["form"], row["files"], row["rounds"]) for row in found["rows"]] == [("packed", 1, 1), ("packed", 2, 1)]
+    for row in found["rows"]:
+        assert row["range"][0] <= row["ratio"] <= row["range"][1]
+        assert all(rate > 0 for rate in row["rates"].values())
+        assert all(peak > 50 for peak in row["peak_mib"].values())
+    assert {"processor", "cores", "date", "xarray", "icechunk"} <= set(found["machine"])
+    assert (tmp_path / "ingest.md").read_text().count("\n| packed |") == 2

@@ -138,7 +138,9 @@ def test_imported_libraries_are_declared() -> None:
     assert undeclared == {}
 
 
-@pytest.mark.parametrize("requirement", requirements("grib", "gpu", "s3", "video", "server", "test", "dev", "services"), ids=str)
+@pytest.mark.parametrize(
+    "requirement", requirements("grib", "gpu", "s3", "video", "server", "test", "dev", "services"), ids=str
+)
 def test_requirement_is_pinned_to_a_version_it_allows(requirement: Requirement) -> None:
     (pin,) = [one for one in pins() if canonicalize_name(one.name) == canonicalize_name(requirement.name)]
     (version,) = [clause.version for clause in pin.specifier]

@@ -401,6 +401,17 @@ def test_hash_does_not_depend_on_where_work_is_computed() -> None:
     assert elsewhere.hash(["compute"]) != check_config(tree()).hash(["compute"])
 
 
+@pytest.mark.parametrize("dask", ["threads", "processes", "ray", "tcp://10.0.0.1:8786", "tls://[::1]:8786"])
+def test_dask_computes_where_it_is_told(dask: str) -> None:
+    assert check_config(tree(compute={"dask": dask})).compute.dask == dask
+
+
+@pytest.mark.parametrize("dask", ["local", "10.0.0.1:8786", "tcp://10.0.0.1", "http://a:1", "tcp://a:1/b", ""])
+def test_dask_computes_nowhere_else(dask: str) -> None:
+    with pytest.raises(ConfigError, match=r"compute\.dask.*must be threads, processes, ray, or an address like tcp://"):
+        check_config(tree(compute={"dask": dask}))
+
+
 def test_hash_does_not_depend_on_writing_a_default_out() -> None:
     assert check_config(tree(training={"epochs": 8})).hash() == check_config(MINIMAL).hash()
 
