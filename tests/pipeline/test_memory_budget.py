@@ -37,7 +37,7 @@ def memory(kind):
 
 def values(first, last):
     base = np.random.default_rng(1).normal(size=(1, side, side)).astype("float32")
-    return base + np.arange(first, last, dtype="float32")[:, None, None]
+    return base + 0.05 * np.arange(first, last, dtype="float32")[:, None, None]
 
 def make(name, first, last):
     times = np.datetime64("2020-01-01T00", "ns") + np.arange(first, last) * np.timedelta64(1, "h")
@@ -57,7 +57,7 @@ else:
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
     appended = ingest(config).appended
     found = archive.open_arrays(config.archive_path, ["u"])["u"]
-    print(memory("VmHWM") - before, appended, *found.shape, float(found[-1, 0, 0] - found[few - 1, 0, 0]))
+    print(memory("VmHWM") - before, appended, *found.shape, float(found[-1, 0, 0] - found[-1 - appended, 0, 0]))
 """
 
 ALL = {
@@ -110,7 +110,7 @@ def test_an_archive_ten_times_the_bound_is_ingested_within_it(tmp_path, case, co
     assert 0 < growth <= BOUND
     step = 2 if case is ALL else 1
     assert (appended, frames) == (count // step, (24 + count) // step)
-    assert rise == pytest.approx(count * (3.6 if case is ALL else 1.0), rel=1e-5)
+    assert rise == pytest.approx(0.05 * count * (3.6 if case is ALL else 1.0), rel=1e-4)
 
 
 @given(st.integers(2**24, 2**36), st.integers(1, 256))

@@ -106,7 +106,14 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(("case", "cut"), [("all", "daily"), ("right", "hourly"), ("detected", "overlapping")])
+@pytest.mark.parametrize(
+    ("case", "cut"),
+    [
+        pytest.param("all", "daily", marks=pytest.mark.slow),
+        pytest.param("right", "hourly", marks=pytest.mark.slow),
+        ("detected", "overlapping"),
+    ],
+)
 def test_night_after_night_the_archive_is_what_it_is_at_once(tmp_path, case, cut):
     variables, source = CASES[case]
     names = {"right": ["t"], "detected": ["tp"], "all": ["t", "tp", "u", "v"]}[case]
