@@ -59,11 +59,11 @@ def _zeros(frame: Frames) -> tuple[int, float]:
     count = int(np.count_nonzero(zero))
     if count < _LEAST:
         return 0, np.inf
-    smallest = float(np.fmin.reduce(np.where(zero, np.inf, np.abs(frame)), axis=None))
-    lowest, highest = float(np.fmin.reduce(frame, axis=None)), float(np.fmax.reduce(frame, axis=None))
-    if not zero_is_foreign(lowest, highest, smallest):
-        return 0, smallest
     others = ~zero & ~np.isnan(frame)
+    plain = np.where(others, frame, np.float32(0))
+    smallest = float(np.where(others, np.abs(plain), np.float32(np.inf)).min())
+    if not zero_is_foreign(float(plain.min()), float(plain.max()), smallest):
+        return 0, smallest
     minor = count < np.count_nonzero(others)
     return (count if minor and _has_straight_edges(zero, others) else 0), smallest
 
