@@ -91,7 +91,7 @@ def _speed(fields: xr.Dataset, known: Mapping[str, str]) -> Iterator[Relation]:
     if found is None:
         return
     speed = found[_SPEED]
-    difference = (found[parts[1]] ** 2 + found[parts[2]] ** 2) ** 0.5 - speed
+    difference = xr.apply_ufunc(np.hypot, found[parts[1]], found[parts[2]], dask="allowed") - speed
     # the mean of a speed is larger than the speed of the mean wind, never smaller
     if not any("mean" in str(fields[name].attrs.get("cell_methods", "")) for name in _named(known, parts)):
         difference = abs(difference)
