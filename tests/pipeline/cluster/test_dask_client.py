@@ -37,7 +37,7 @@ def two_files(time_config, tmp_path):
     return time_config.model_copy(update={"source": source})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def address():
     """A Dask cluster on loopback that is not ours."""
     with LocalCluster(
