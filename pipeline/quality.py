@@ -185,7 +185,7 @@ def take_survey_and_keep(
 
     def compute(scheduler: DaskScheduler) -> xr.Dataset:
         # one graph of both, in which a block is surveyed while others are read
-        variables = {name: field.variable for name, field in fields.data_vars.items()}
+        variables: dict[Any, Any] = {name: field.variable for name, field in fields.data_vars.items()}
         both = xr.Dataset({**variables, **_blockwise(fields, excesses)}).persist(scheduler=scheduler)
         kept.update({str(name): both[name] for name in fields.data_vars})
         return both.drop_vars(list(kept)).compute(scheduler="synchronous")  # they are there, but for the last step
