@@ -75,8 +75,8 @@ def test_a_variable_cut_in_space_is_read_whole():
     values[:, 2, 3] = np.nan
     values[4] = values[3]
     fields = xr.Dataset({"t": (("time", "lat", "lon"), values), "q": (("time", "lat", "lon"), values[::-1])})
-    cut = take_survey(fields.chunk(time=3, lat=2, lon=4))
-    for name, survey in take_survey(fields).items():
+    cut = take_survey(fields.chunk(time=3, lat=2, lon=4)).variables
+    for name, survey in take_survey(fields).variables.items():
         np.testing.assert_array_equal(cut[name].always_nan, survey.always_nan)
         np.testing.assert_array_equal(cut[name].means, survey.means)
         assert np.flatnonzero(survey.unchanged) == np.flatnonzero(cut[name].unchanged) == [3 if name == "t" else 2]
@@ -94,7 +94,7 @@ def test_what_is_kept_is_what_was_read_and_is_read_once():
     lazy = fields.assign_coords(time=np.arange(6.0)).chunk(time=2)
     lazy["t"].data = lazy["t"].data.map_blocks(read, dtype="float32", meta=np.empty((0, 0, 0), "float32"))
     lazy["t"].attrs["units"] = "K"
-    surveys, kept = take_survey_and_keep(lazy)
+    survey, kept = take_survey_and_keep(lazy)
     xr.testing.assert_identical(kept.compute(), lazy.compute(scheduler="threads"))
     assert len(reads) == 6  # three blocks for each of the two that were just compared
-    assert surveys["t"].highest == 24.0
+    assert survey.variables["t"].highest == 24.0

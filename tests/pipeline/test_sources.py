@@ -139,10 +139,9 @@ def test_zarr_equals_netcdf(tmp_path, version):
     np.testing.assert_array_equal(fields["t2m"].values, weather()["t2m"].values)
 
 
-def test_blocks_are_small_and_follow_the_chunks_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.sources.opening._BLOCK_BYTES", 7 * 8 * 4 * 8)
+def test_blocks_are_small_and_follow_the_chunks_of_the_file(tmp_path):
     path = saved(weather(frames=40), tmp_path / "a.nc", encoding={"t2m": {"chunksizes": (3, 7, 8), "zlib": True}})
-    with open_lazily(path) as dataset:
+    with open_lazily(path, block_bytes=7 * 8 * 4 * 8) as dataset:
         assert dataset["t2m"].chunks == ((6,) * 6 + (4,), (7,), (8,))
 
 

@@ -58,7 +58,7 @@ def candidates(cuts):
     made = []
     for number, hours in enumerate(cuts):
         part = fields(hours)
-        made.append(Candidate(Path(f"{number:02}.nc"), f"{number}", part, take_survey(part)))
+        made.append(Candidate(Path(f"{number:02}.nc"), f"{number}", part, take_survey(part).variables))
     return made
 
 
