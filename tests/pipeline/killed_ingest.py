@@ -24,7 +24,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -410,14 +410,14 @@ def occurrences(reached: list[str]) -> Iterator[tuple[str, int]]:
         yield name, counts[name]
 
 
-def at_points(place: Place, scenario: Scenario, error: int = 0) -> Iterator[dict[str, Any]]:
-    """Kill, or fail, at each occurrence of each point."""
-    for point, nth in occurrences(recorded(place, scenario)):
+def at_points(place: Place, scenario: Scenario, errors: Sequence[int] = (0,)) -> Iterator[dict[str, Any]]:
+    """Kill, or fail (with one of the errors, by turns), at each occurrence of each point."""
+    for number, (point, nth) in enumerate(occurrences(recorded(place, scenario))):
         if point == scenario.fails_at and nth == 1:
             continue
-        config = place.fresh(scenario, "case")
+        config, error = place.fresh(scenario, "case"), errors[number % len(errors)]
 
-        def work(config: Config = config, point: str = point, nth: int = nth) -> None:
+        def work(config: Config = config, point: str = point, nth: int = nth, error: int = error) -> None:
             with handling(Killer(point, nth, error, scenario.fails_at)):
                 scenario.act(config)
 
@@ -484,6 +484,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("how", choices=["record", "points", "errors", "random"])
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
+    parser.add_argument("--by-turns", action="store_true", help="one of the errors at each point, not both")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
@@ -498,8 +499,9 @@ def main() -> None:
     if chosen.how == "random":
         cases = at_any_time(place, names, chosen.kills, chosen.seed)
     else:
-        errors = ERRORS if chosen.how == "errors" else (0,)
-        cases = (case for name in names for error in errors for case in at_points(place, SCENARIOS[name], error))
+        each: list[Sequence[int]] = [ERRORS] if chosen.by_turns else [(error,) for error in ERRORS]
+        passes = each if chosen.how == "errors" else [(0,)]
+        cases = (case for name in names for errors in passes for case in at_points(place, SCENARIOS[name], errors))
     tried, survived, began = Counter[str](), Counter[str](), time.monotonic()
     for case in cases:
         print(json.dumps(case), flush=True)

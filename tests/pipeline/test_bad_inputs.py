@@ -15,8 +15,8 @@ from tests.pipeline.bad_inputs import CASES, HOURS, is_caught, settings, tried
 PAGE = Path(__file__).parents[2] / "docs" / "quality.md"
 
 
-# what needs a grid, an archive or a kind of file of its own is made where that is tested: transforms, sources/test_grib,
-# test_late_files
+# what needs a grid, an archive or a kind of file of its own is made where that is tested: in transforms,
+# sources/test_grib and test_late_files
 ELSEWHERE = {"Q-ACCUMULATION", "Q-DIRECTION", "Q-FIX-PARTIAL", "Q-NOT-GRIB", "Q-LEAD-TIME", "Q-EARLY"}
 
 

@@ -70,7 +70,7 @@ def test_killed_at_every_failpoint(tmp_path, scenario):
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_no_space_and_input_output_errors_at_every_failpoint(tmp_path, scenario):
-    cases = crash(tmp_path / "work", "errors", "--scenario", scenario)
+    cases = crash(tmp_path / "work", "errors", "--by-turns", "--scenario", scenario)
     assert {case["error"] for case in cases} == {os.strerror(28), os.strerror(5)}
     assert all(case["wrong"] == [] for case in cases)
 

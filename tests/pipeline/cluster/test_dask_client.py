@@ -125,9 +125,9 @@ def test_killed_workers_are_replaced_and_their_work_is_done_again(two_files, tmp
 def test_workers_killed_again_and_again_end_the_ingest_with_nothing_committed_and_no_file_blamed(
     two_files, tmp_path, monkeypatch
 ):
-    from pipeline.ingest import batch
+    from pipeline.ingest import judgement
 
-    harmonise = batch.harmonise
+    harmonise = judgement.harmonise
 
     def deadly(*arguments):
         def die(values):
@@ -142,7 +142,7 @@ def test_workers_killed_again_and_again_end_the_ingest_with_nothing_committed_an
     config = by(two_files, tmp_path / "deadly")
     with dask_processes(2) as scheduler:
         first = ingest(config, scheduler=scheduler, only=[two_files.source_path.absolute() / "0.nc"]).snapshot_id
-        monkeypatch.setattr(batch, "harmonise", deadly)
+        monkeypatch.setattr(judgement, "harmonise", deadly)
         with pytest.raises(ClusterError, match=r"lost again and again.*nothing was committed"):
             ingest(config, scheduler=scheduler)
     assert archive.head(config.archive_path) == first
