@@ -3,7 +3,7 @@
 What lives here: the rule. What does not: reading (`sources.opening`) and writing (`archive`).
 
     MemoryBudget.of(None).block_bytes                  # 16 MiB
-    MemoryBudget.of(128 * 2**20, threads=2).slab_bytes # 8 MiB
+    MemoryBudget.of(128 * 2**20, threads=2).slab_bytes # 21 MiB
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .errors import ConfigError
 _BLOCK = 16 * 2**20
 _SLAB = 64 * 2**20
 # measured: a block that is read, checked and transformed takes this many times its own size
-_COPIES = 8
+_COPIES = 12
 # likewise a slab, and the blocks of the input that it is cut from
 _SLAB_COPIES = 6
 
