@@ -38,12 +38,12 @@ from .config_sections import (
     Section,
     SourceConfig,
     SplitConfig,
-    TrainingConfig,
     VariableConfig,
     WindowConfig,
 )
 from .config_sensors import SensorConfig
 from .config_tiles import TilesConfig
+from .config_training import TrainingConfig, WorkersConfig
 from .config_transforms import check_order
 from .errors import ConfigError
 
@@ -69,6 +69,7 @@ __all__ = [
     "TrainingConfig",
     "VariableConfig",
     "WindowConfig",
+    "WorkersConfig",
     "check_config",
     "read_config",
 ]
@@ -146,10 +147,10 @@ class Config(Section):
                 f"starts from the last true frame, "
                 f"got {self.training.closed_loop_steps}"
             )
-        if self.training.batch_size % max(self.training.workers, 1):
+        if self.training.batch_size < self.training.most_workers:
             raise ValueError(
-                f"training.batch_size must be a multiple of training.workers ({self.training.workers}), "
-                f"got {self.training.batch_size}"
+                f"training.batch_size must be at least training.workers ({self.training.most_workers}), as each needs "
+                f"a window, got {self.training.batch_size}"
             )
         if unknown := [name for name in self.promotion.variables if name not in self.predicted]:
             raise ValueError(
@@ -276,9 +277,9 @@ class Config(Section):
 
     def hash(self, sections: Iterable[str] | None = None) -> str:
         """First 12 hex digits of the sha256 of the named top-level sections (default: all but
-        `root` and `compute`, which say where and not what).
+        `root` and `compute`, which say where and not what), without how the training is carried out.
         """
-        tree = self.model_dump(mode="json")
+        tree = self.model_dump(mode="json", exclude={"training": set(TrainingConfig.EXECUTION)})
         names = sorted(set(tree) - {"root", "compute"}) if sections is None else sorted(sections)
         canonical = json.dumps({name: tree[name] for name in names}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

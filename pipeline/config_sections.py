@@ -284,41 +284,6 @@ class ModelConfig(Section):
         return kernel_size
 
 
-class TrainingConfig(Section):
-    """The training run."""
-
-    epochs: Positive = 8
-    batch_size: Positive = Field(1, description="windows per optimizer step, over all workers")
-    learning_rate: Annotated[Number, Field(gt=0.0)] = 4e-3
-    warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the run with a rising rate")
-    weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
-    clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
-    input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")
-    closed_loop_steps: Count = Field(0, description="last frames of a window predicted from the model's own output")
-    patience: Positive | None = Field(None, description="stop after this many epochs without a better validation loss")
-    max_seconds: Annotated[Number, Field(gt=0.0)] | None = Field(None, description="stop training after this time")
-    workers: Count = Field(1, description="Ray workers; 0: train in this process, without Ray")
-    gpu: Flag = Field(False, description="one GPU per worker (nccl); otherwise CPU (gloo)")
-    threads: Positive | None = Field(None, description="CPU threads per worker; empty: the machine's, shared out")
-    activation_checkpointing: Flag = Field(
-        False, description="compute layers again in the backward pass: less memory, more time"
-    )
-    max_failures: Count = 3
-    deadline_seconds: Annotated[Number, Field(gt=0.0)] = Field(86_400.0, description="end a run that takes longer")
-    cache_bytes: Count = Field(2**30, description="hold a split in memory when it is smaller than this")
-    cache: Literal["auto", "memory", "disk", "none"] = Field(
-        "auto",
-        description="where decoded frames are kept: in memory, in files in `cache` of the pipeline's folder, or "
-        "nowhere; auto: in memory below cache_bytes, else on disk where twice their size is free",
-    )
-    prefetch: Count = Field(2, description="batches read ahead while the model computes; 0: none")
-    shuffle: Literal["windows", "shards"] | None = Field(
-        None,
-        description="all windows at random, or shard by shard so that each is decoded about once an epoch; empty: "
-        "shards where frames are kept nowhere, else windows",
-    )
-
-
 class ForecastConfig(Section):
     """The forecast that `run` writes."""
 

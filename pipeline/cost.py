@@ -17,8 +17,8 @@ from .frame_files import Storage, held_bytes, storage_of
 from .health import Finding
 from .splits import Split, Splits
 from .tiles import Tiling
-from .training.loop import MAX_VALIDATION_WINDOWS
-from .trial import StepCost, workers_of
+from .training.validation import MAX_VALIDATION_WINDOWS
+from .trial import StepCost
 from .windows import windows
 
 MEMORY_SHARE = 0.8  # of what is free that a training may take
@@ -118,7 +118,7 @@ def step_findings(config: Config, cost: StepCost, splits: Splits, points: int) -
     yield Finding(
         "model",
         "ok",
-        f"{cost.parameters:,} parameters, {cost.windows} window(s) a step on each of {workers_of(config)} worker(s)",
+        f"{cost.parameters:,} parameters, {cost.windows} window(s) a step on each of {options.most_workers} worker(s)",
     )
     yield Finding("step time", "ok", f"{_time(cost.seconds)} measured, {_time(cost.predicted_seconds)} predicted")
     yield Finding(
@@ -137,7 +137,7 @@ def step_findings(config: Config, cost: StepCost, splits: Splits, points: int) -
 def batch_finding(config: Config, cost: StepCost, cached: int, available: int) -> Finding:
     """Whether the batch fits, and how large it could be."""
     options = config.training
-    most = largest_batch(cost, workers_of(config), cached, available)
+    most = largest_batch(cost, config.training.most_workers, cached, available)
     found = f"training.batch_size {options.batch_size}; about {most} would fit into {_size(available)} free"
     if most >= options.batch_size:
         return Finding("batch", "ok", found)
@@ -154,13 +154,13 @@ def resource_findings(config: Config, frames: int, points: int) -> Iterator[Find
         points: Values of a frame: variables x grid.
     """
     options = config.training
-    asked, cpus, gpus = workers_of(config) * (options.threads or 1), machine.processors(), len(machine.gpus())
+    asked, cpus, gpus = config.training.most_workers * (options.threads or 1), machine.processors(), len(machine.gpus())
     if asked > cpus:
         advice = "lower training.workers or training.threads, or train on a cluster: --address"
         yield Finding("processors", "note", f"{asked} asked for, {cpus} here", advice)
-    if options.gpu and gpus < workers_of(config):
+    if options.gpu and gpus < config.training.most_workers:
         advice = "set training.gpu=false or fewer workers, or train on a cluster: --address"
-        yield Finding("gpu", "note", f"{workers_of(config)} asked for, {gpus} here", advice)
+        yield Finding("gpu", "note", f"{config.training.most_workers} asked for, {gpus} here", advice)
     needed, free = frames * points * 4, machine.free_disk(config.root)
     if needed > free:
         yield Finding(
@@ -175,7 +175,7 @@ def resource_findings(config: Config, frames: int, points: int) -> Iterator[Find
 
 def _available(config: Config) -> int:
     if config.training.gpu and (devices := machine.gpus()):
-        return min(one.memory for one in devices) * workers_of(config)
+        return min(one.memory for one in devices) * config.training.most_workers
     return machine.memory().available
 
 

@@ -56,7 +56,7 @@ def examine(
     made = _found(config.work_dir, "forecasts/*.nc", "nights/*/forecast.nc")
     yield from files("forecasts", made, _forecast, "broken")
     folders = [path.parent for path in _found(config.work_dir / "training", f"*/*/{checkpoints.MANIFEST}")]
-    torn = [path for path in _found(config.work_dir / "training", "*/epoch-*", "*/checkpoint_*") if path.is_dir()]
+    torn = [path for path in _found(config.work_dir / "training", "*/checkpoint-*") if path.is_dir()]
     yield from files("checkpoints", sorted({*folders, *torn}), checkpoints.verify, "note")
     yield from registered(config.archive_path, registry, progress)
     yield from nights(ledger, config.name)

@@ -35,26 +35,26 @@ def order(
 ) -> list[list[int]]:
     """Window numbers for every step of one epoch on one rank.
 
-    Step s takes `batch_size` consecutive entries of one order common to all ranks; rank r gets the r-th equal part of
-    them. With `shuffle` the remainder that does not fill a step is left out (every rank then has the same number of
-    full steps, as gradient averaging needs), a different one in every epoch. Without, nothing is left out: the last
-    step may be shorter, and empty on some ranks.
+    Step s takes `batch_size` consecutive entries of one order common to all ranks; rank r gets the r-th part of them,
+    as equal as whole windows allow. With `shuffle` the remainder that does not fill a step is left out (every rank then
+    has the same number of full steps, as gradient averaging needs), a different one in every epoch. Without, nothing is
+    left out: the last step may be shorter, and empty on some ranks.
 
     Args:
         seed: Of the run.
         epoch: Each epoch has its own order.
         count: Number of windows.
-        batch_size: Windows of a step over all ranks; a multiple of `world_size`.
+        batch_size: Windows of a step over all ranks, at least one each.
         rank: This worker, 0..world_size-1.
         world_size: Number of workers.
         shuffle: Visit in an order of that kind (training; True: `at_random`) or in the given one (scoring).
 
     Raises:
-        ConfigError: There are fewer windows than fill one step of training, or the batch cannot be shared out equally.
+        ConfigError: There are fewer windows than fill one step of training, or fewer in a batch than workers.
     """
-    if batch_size % world_size:
+    if batch_size < world_size:
         raise ConfigError(
-            f"the batch must be a multiple of the number of workers ({world_size}), got {batch_size}; "
+            f"the batch must have a window for each of {world_size} workers, got {batch_size}; "
             "change training.batch_size or training.workers"
         )
     if not 0 <= rank < world_size:
@@ -67,9 +67,14 @@ def order(
     visit: Shuffle = shuffle if callable(shuffle) else at_random
     numbers = visit(seed, epoch, count) if shuffle else np.arange(count)
     steps = count // batch_size if shuffle else -(-count // batch_size)
-    share = batch_size // world_size
-    starts = (step * batch_size + rank * share for step in range(steps))
-    return [numbers[start : start + share].tolist() for start in starts]
+    first, last = share_of(batch_size, rank, world_size)
+    starts = (step * batch_size for step in range(steps))
+    return [numbers[start + first : start + last].tolist() for start in starts]
+
+
+def share_of(batch_size: int, rank: int, world_size: int) -> tuple[int, int]:
+    """First window of a batch that is a worker's, and the one after its last."""
+    return rank * batch_size // world_size, (rank + 1) * batch_size // world_size
 
 
 def at_random(seed: int, epoch: int, count: int) -> Numbers:

@@ -26,11 +26,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .config import Config
 from .errors import TrainingError
 from .training.job import TrainingJob
 from .training.local import LocalWorker
-from .training.loop import _Training
+from .training.loop import Training
 
 TIMED_STEPS = 3
 LONG_STEP_SECONDS = 5.0  # of such a step one is enough
@@ -72,11 +71,6 @@ class StepCost:
     tiles: int = 1
 
 
-def workers_of(config: Config) -> int:
-    """Processes that train; without Ray it is one."""
-    return max(1, config.training.workers)
-
-
 def measure(job: TrainingJob) -> StepCost:
     """Do a few steps of the job with its model, batch, threads and device; the weights are thrown away.
 
@@ -100,11 +94,11 @@ def measure(job: TrainingJob) -> StepCost:
 
 def _measured(job: TrainingJob) -> StepCost:
     options = job.config.training
-    torch.set_num_threads(options.threads or max(1, torch.get_num_threads() // workers_of(job.config)))
+    torch.set_num_threads(options.threads or max(1, torch.get_num_threads() // options.most_workers))
     device = torch.device("cuda" if options.gpu and torch.cuda.is_available() else "cpu")
-    training = _Training(job, LocalWorker(Path(os.devnull) / "none", device))
+    training = Training(job, LocalWorker(Path(os.devnull) / "none", device))
     base = _peak_bytes(device)
-    windows = options.batch_size // workers_of(job.config)
+    windows = options.batch_size // options.most_workers
     seconds, peak = _steps(training, windows, device), _peak_bytes(device)
     more = 2 * windows
     _steps(training, more, device, timed=0)
@@ -124,16 +118,16 @@ def _measured(job: TrainingJob) -> StepCost:
         predicted_bytes=base + parameters * BYTES_PER_PARAMETER + int(4 * PLANES_PER_VALUE * values * points * frames),
         base_bytes=base,
         bytes_per_window=max(slope, 0.0),
-        tiles=training.tile_count,
+        tiles=training.cases.tile_count,
     )
 
 
-def _steps(training: _Training, windows: int, device: torch.device, timed: int = TIMED_STEPS) -> float:
+def _steps(training: Training, windows: int, device: torch.device, timed: int = TIMED_STEPS) -> float:
     """Seconds of the fastest of some steps after a first one that is not counted."""
-    batch, fastest = training.loader.read([training.case(0)] * windows), math.inf
+    batch, fastest = training.loader.read([training.cases[0]] * windows), math.inf
     for number in range(1 + timed):
         started = time.perf_counter()
-        training._step(batch, number, 0.5)
+        training.optimization.step(batch, 0, number, 0.5)
         if device.type == "cuda":
             torch.cuda.synchronize()
         took = time.perf_counter() - started

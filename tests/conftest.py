@@ -125,7 +125,7 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Register
         epochs: list[dict[str, Any]] = []
         if trained:
             run_loop(job, LocalWorker(folder / "training", listener=epochs.append))
-            (checkpoint,) = folder.glob("training/epoch-*/best")
+            *_, checkpoint = sorted(folder.glob("training/checkpoint-*/best"))
         else:
             checkpoint = folder / "fresh"
             minconv.save(checkpoint, build_forecaster(job, open_reader(job, job.splits.train)))

@@ -83,7 +83,7 @@ class Context:
             yield IN_PROCESS
             return
         with self.connected() as ray:
-            workers = max(1, self.config.training.workers)  # 0 trains in this process
+            workers = self.config.training.most_workers
             yield RayExecutor(ray, workers, self.config.training.threads or ray.threads_for(workers))
 
     @contextmanager

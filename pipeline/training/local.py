@@ -1,6 +1,6 @@
 """Training in this process, without Ray: for notebooks, for small models, and where Ray is too much.
 
-What lives here: the only worker of such a run, which keeps its newest checkpoint. What does not: the loop (`loop`).
+What lives here: the only worker of such a run. What does not: the loop (`loop`).
 
     outcome = train_here(job, run_name(config, snapshot_id))     # training.workers: 0
 """
@@ -8,8 +8,6 @@ What lives here: the only worker of such a run, which keeps its newest checkpoin
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,15 +19,15 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from ..progress import Progress, silent
-from . import checkpoints
+from .checkpoints import Checkpoints
 from .job import TrainingJob
 from .loop import run_loop
-from .outcome import TrainingOutcome, diverged, event_of, too_late
+from .outcome import TrainingOutcome, diverged, event_of, outcome_of, too_late
 
 
 @dataclass
 class LocalWorker:
-    """The only worker of a run in this process; keeps its newest checkpoint in `folder`."""
+    """The only worker of a run in this process; its checkpoints are in `folder`."""
 
     folder: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -45,23 +43,13 @@ class LocalWorker:
         """The values themselves."""
         return values
 
-    def latest(self) -> Path | None:
-        """The newest checkpoint that is whole: a kill may have come while one was written."""
-        for path in sorted(self.folder.glob("epoch-*"), reverse=True):
-            with contextlib.suppress(TrainingError):
-                checkpoints.verify(path)
-                return path
-        return None
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Those of `folder`."""
+        return Checkpoints(self.folder)
 
-    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
-        """Keep the checkpoint, then remove older ones."""
-        if checkpoint is not None:
-            target = self.folder / f"epoch-{record['epoch']:05d}"
-            older = list(self.folder.glob("epoch-*"))
-            shutil.copytree(checkpoint, target, dirs_exist_ok=True)
-            for path in older:
-                if path != target:
-                    shutil.rmtree(path)
+    def report(self, record: dict[str, Any]) -> None:
+        """Pass it on."""
         self.listener({"kind": "epoch", **record})
 
     def say(self, message: dict[str, Any]) -> None:
@@ -96,11 +84,7 @@ def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> Trai
     )
     with _threads(options.threads):
         run_loop(job, worker)
-    newest = worker.latest()
-    if newest is None:
-        raise TrainingError(f"training run {name} ended without a whole checkpoint; start the same command again")
-    history = json.loads((newest / "state.json").read_text())["history"]
-    return TrainingOutcome(name, newest / "best", tuple(history), time.monotonic() - started)
+    return outcome_of(name, worker.checkpoints, time.monotonic() - started)
 
 
 @contextlib.contextmanager

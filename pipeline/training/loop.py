@@ -1,247 +1,212 @@
 """The training loop: a plain function of a job and a worker, which knows neither Ray nor MLflow.
 
-What lives here: epochs, steps, validation, checkpoints, resuming. What does not: the workers (`local`, `ray_train`).
+What lives here: epochs, checkpoints, resuming at the step where a run was stopped. What does not: the step itself
+(`optimization`), what it visits (`cases`), validation (`validation`), the workers (`local`, `ray_train`).
 
     run_loop(job, LocalWorker(Path("training")))     # `local`: without Ray
+
+A run that is killed and started again ends with the bits of one that was not, on a CPU and with one or two workers as
+before: order and noise are functions of seed, epoch and step, and everything else that a step depends on is in the
+checkpoint (`state`). On more workers, or another number of them, gradients are added up in another order, which rounds
+otherwise. Where `training.max_seconds` ends a run, the learning rate follows the clock, and no two runs are alike.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import math
 import resource
 import sys
-import tempfile
 import time
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import minconv
 
-from ..sampler import Balanced, ByShards, Shuffle, at_random
-from ..windows import Split, Window, order, windows
-from . import checkpoints
+from ..errors import TrainingError
+from .cases import Cases
+from .checkpoints import BEST, LATEST, STATE, Place, verify
 from .job import TrainingJob, build_forecaster, open_reader
-from .loader import Batch, Loader, TileWeights
-from .objective import Objective, learning_rate_factor
-
-MAX_VALIDATION_WINDOWS = 64  # spread evenly over the split; more would cost time and change little
-SAY_EVERY_SECONDS = 1.0
-
-
-class Worker(Protocol):
-    """What the loop needs from whoever runs it."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module made data-parallel."""
-
-    def total(self, values: Tensor) -> Tensor:
-        """Sum over all workers."""
-
-    def latest(self) -> Path | None:
-        """Folder of the newest valid checkpoint, if there is one."""
-
-    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
-        """Finish an epoch: called by all workers; only rank 0 has a checkpoint."""
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Tell the user how far it is; may be dropped."""
+from .loader import Loader, TileWeights
+from .objective import Objective
+from .optimization import Optimization
+from .pace import Pace
+from .profile import Profile
+from .state import RunState
+from .validation import Validation
+from .worker import Worker
 
 
 def run_loop(job: TrainingJob, worker: Worker) -> None:
     """Train to the end, from the newest checkpoint if there is one; every epoch ends in `worker.report`.
 
     A loss that is not finite ends the run with a record whose ``failure`` says so: repeating it would not help.
+
+    Raises:
+        TrainingError: A checkpoint cannot be written, or memory is too small.
     """
-    training = _Training(job, worker)
-    while not training.finished:
-        training.run_epoch()
+    try:
+        training = Training(job, worker)
+        training.resume()
+        while not training.finished:
+            training.run_epoch()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise out_of_memory(job) from error
 
 
-class _Training:
-    """State of a run between epochs."""
+class Training:
+    """One worker's part of a run.
 
-    def __init__(self, job: TrainingJob, worker: Worker) -> None:
+    Args:
+        job: What to train.
+        worker: Who trains.
+        profile: Told how long the parts of each step take.
+    """
+
+    def __init__(self, job: TrainingJob, worker: Worker, profile: Profile | None = None) -> None:
         self.job, self.worker, self.options = job, worker, job.config.training
-        self.reader, self.validation_reader = (
-            open_reader(job, job.splits.train),
-            open_reader(job, job.splits.validation),
-        )
-        window = job.config.window
-        self.length = window.history + window.horizon
+        self.reader = open_reader(job, job.splits.train)
+        self.length = job.config.window.history + job.config.window.horizon
         self.tiling = job.tiling(self.reader.mask)
-        self.train_windows = windows(job.splits.train, self.length, window.stride)
-        self.validation_windows = _spread(job.splits.validation, self.length, worker)
-        forecaster = build_forecaster(job, self.reader)
         weights = torch.as_tensor(job.grid.area_weights(), dtype=torch.float32) * self.reader.mask
+        forecaster = build_forecaster(job, self.reader)
         self.objective = Objective(forecaster, weights, self.tiling).to(worker.device)
+        kept = worker.total(torch.tensor(float(self.reader.cached), device=worker.device))
+        self.cases = Cases(job, self.reader, self.tiling, int(kept) == worker.world_size)
         tile_weights = None if self.tiling is None else TileWeights(weights, self.tiling)
         self.loader = Loader(self.reader, self.length, worker.device, self.options.prefetch, tile_weights)
-        self.validation_loader = Loader(self.validation_reader, self.length, worker.device, self.options.prefetch)
-        self.shuffle = self._shuffle()
-        self.parallel = worker.wrap(self.objective)
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.objective, self.options.weight_decay), self.options.learning_rate
-        )
-        self.epoch, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
+        self.validation = Validation(job, self.objective, worker)
+        self.optimization = Optimization(self.objective, worker, self.options, job.config.seed, profile)
+        self.state = RunState()
         self.best: dict[str, Tensor] | None = None
-        self._resume()
+        self.pace = Pace(worker, 0.0)
+        self._kept_at = 0.0  # by the clock of `pace`, when the newest checkpoint was kept
 
     @property
     def finished(self) -> bool:
         """No epoch is left: the last one is done, time is up, patience is spent, or the loss is not finite."""
-        if not self.history:
+        state, options = self.state, self.options
+        if not state.history:
             return False
-        errors = [record["validation_loss"] for record in self.history]
+        errors = [record["validation_loss"] for record in state.history]
         since_best = len(errors) - 1 - errors.index(min(errors))
-        return (
-            self.epoch >= self.options.epochs
-            or "failure" in self.history[-1]
-            or (self.options.max_seconds is not None and self.seconds >= self.options.max_seconds)
-            or (self.options.patience is not None and since_best >= self.options.patience)
+        return not state.step and (
+            state.epoch >= options.epochs
+            or "failure" in state.history[-1]
+            or (options.max_seconds is not None and state.seconds >= options.max_seconds)
+            or (options.patience is not None and since_best >= options.patience)
         )
-
-    @property
-    def cases(self) -> int:
-        """Windows of an epoch: of each tile, where there are tiles."""
-        return len(self.train_windows) * self.tile_count
-
-    @property
-    def tile_count(self) -> int:
-        """Tiles of the grid; 1 where it is whole."""
-        return 1 if self.tiling is None else len(self.tiling.tiles)
-
-    def case(self, number: int) -> Window:
-        """One of them."""
-        window, tile = divmod(number, self.tile_count)
-        found = self.train_windows[window]
-        return found if self.tiling is None else dataclasses.replace(found, tile=self.tiling.tiles[tile])
-
-    def _shuffle(self) -> Shuffle:
-        """How the windows are shuffled: the same on all workers, as an epoch is one order that they share."""
-        kept = self.worker.total(torch.tensor(float(self.reader.cached), device=self.worker.device))
-        everywhere = int(kept) == self.worker.world_size
-        by_shards = self.options.shuffle == "shards" or (self.options.shuffle is None and not everywhere)
-        blocks = self.reader.blocks
-        if by_shards and blocks is not None:
-            places = np.array([(window.sample, blocks.number(window.start)) for window in self.train_windows])
-            shards = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1, 1)
-            of_tiles = shards * self.tile_count + np.arange(self.tile_count)
-            return ByShards(of_tiles.reshape(-1), max(1, blocks.count - 1))  # one that the next begins with
-        return at_random if self.tiling is None else Balanced(self.tile_count)
 
     def run_epoch(self) -> None:
-        """One pass over the training windows, validation, checkpoint, report."""
-        started, waited = time.monotonic(), self.loader.waited
-        options, worker = self.options, self.worker
-        seed, rank = self.job.config.seed, worker.rank
-        steps = order(seed, self.epoch, self.cases, options.batch_size, rank, worker.world_size, self.shuffle)
-        total, done, said = torch.zeros((), device=worker.device), 0, 0.0
-        reading = self.loader.batches([self.case(number) for number in numbers] for numbers in steps)
+        """What is left of an epoch of training windows, validation, checkpoint, report."""
+        state, worker = self.state, self.worker
+        steps = self.cases.steps(state.epoch, worker)
+        loss = torch.tensor(state.loss_of(worker.rank, worker.world_size), device=worker.device)
+        first_bad = torch.full((), -1.0, device=worker.device)  # step whose loss was the first that is not finite
+        waited = self.loader.waited - state.waited
+        reading = self.loader.batches([self.cases[number] for number in numbers] for numbers in steps[state.step :])
+        self.pace.start()
         with contextlib.closing(reading):
-            for step, batch in enumerate(reading):
-                elapsed = self.seconds + time.monotonic() - started
-                progress = self._progress(self.epoch + step / len(steps), elapsed)
+            for batch in reading:
+                progress = self._progress(len(steps))
                 if progress >= 1.0:
                     break
-                loss = self._step(batch, step, progress)
-                total += loss
-                done += 1
-                if rank == 0 and time.monotonic() - said > SAY_EVERY_SECONDS:
-                    said = time.monotonic()
-                    worker.say({"epoch": self.epoch, "step": step, "steps": len(steps), "loss": math.sqrt(loss.item())})
-        train_seconds = time.monotonic() - started
-        train_loss = worker.total(torch.stack((total, torch.tensor(float(done), device=worker.device))))
-        self._finish_epoch(
-            float(train_loss[0] / train_loss[1].clamp(min=1)),
-            train_seconds,
-            self.loader.waited - waited,
-            len(steps),
-            done * options.batch_size,
-        )
+                done = state.epoch * len(steps) + state.step
+                one = self.optimization.step(batch, state.epoch, state.step, progress, done)
+                loss += one
+                first_bad = torch.where((first_bad < 0) & ~torch.isfinite(one), float(state.step), first_bad)
+                state.step += 1
+                state.waited = self.loader.waited - waited
+                if self.pace.step() and state.step < len(steps):
+                    if not self._exchange(loss, first_bad, steps):
+                        return
+                    self._look(float(one), len(steps))
+        self.pace.stop()
+        if self._exchange(loss, first_bad, steps):
+            self._finish_epoch(len(steps))
 
-    def _step(self, batch: Batch, step: int, progress: float) -> Tensor:
-        frames, closed = batch.frames, self.options.closed_loop_steps
-        noise = None
-        if self.options.input_noise:
-            seed = mix(self.job.config.seed, self.epoch, step, self.worker.rank)
-            generator = torch.Generator().manual_seed(seed)
-            shape = (len(frames), self.length - 1 - closed, self.objective.fed_back, *frames.shape[3:])
-            noise = self.options.input_noise * torch.randn(shape, generator=generator).to(frames.device)
-        rate = self.options.learning_rate * learning_rate_factor(progress, self.options.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss: Tensor = self.parallel(frames, batch.forcing, closed, noise, batch.weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip_norm)
-        self.optimizer.step()
-        return loss.detach()
-
-    def _progress(self, epochs: float, elapsed: float) -> float:
+    def _progress(self, steps: int) -> float:
         """Share of the run that is done, by epochs or by time, whichever is further; the same on all workers."""
-        share = epochs / self.options.epochs
-        if self.options.max_seconds is None:
-            return share
-        clock = torch.tensor(elapsed if self.worker.rank == 0 else 0.0, device=self.worker.device)
-        return max(share, float(self.worker.total(clock)) / self.options.max_seconds)
+        share = (self.state.epoch + self.state.step / steps) / self.options.epochs
+        limit = self.options.max_seconds
+        return share if limit is None else max(share, self.pace.seconds / limit)
 
-    def _finish_epoch(
-        self, train_loss: float, train_seconds: float, waited: float, steps: int, windows_seen: int
-    ) -> None:
-        started = time.monotonic()
-        validation = self._validate()
-        clock = torch.tensor([train_seconds, 0.0] if self.worker.rank == 0 else [0.0, 0.0], device=self.worker.device)
-        train_seconds = float(self.worker.total(clock)[0])
-        waits = float(self.worker.total(torch.tensor(waited, device=self.worker.device))) / self.worker.world_size
-        self.seconds += train_seconds
-        self.epoch += 1
+    def _exchange(self, loss: Tensor, first_bad: Tensor, steps: list[list[int]]) -> bool:
+        """Clock and losses of all workers; False: a loss is not finite, and the run has failed."""
+        state, rank, count = self.state, self.worker.rank, self.worker.world_size
+        mine = [0.0] * (2 * count)
+        mine[rank], mine[count + rank] = float(loss), float(first_bad)
+        sums = self.pace.look(*mine)
+        state.losses = sums[:count]
+        state.epoch_seconds += self.pace.seconds - state.seconds
+        state.seconds = self.pace.seconds
+        if all(math.isfinite(value) for value in state.losses):
+            return True
+        self._fail(int(min(step for step in sums[count:] if step >= 0)), steps)
+        return False
+
+    def _look(self, loss: float, steps: int) -> None:
+        """Between two steps, about once a second: say how far it is, and keep a checkpoint when it is time."""
+        state = self.state
+        if self.worker.rank == 0:
+            self.worker.say(
+                {"epoch": state.epoch, "step": state.step - 1, "steps": steps, "loss": math.sqrt(max(loss, 0.0))}
+            )
+        after = self.options.checkpoint_seconds
+        if after is not None and state.seconds - self._kept_at >= after:
+            self.pace.stop()
+            self._keep()
+            self.pace.start()
+
+    def _finish_epoch(self, steps: int) -> None:
+        started, state, options = time.monotonic(), self.state, self.options
+        train_loss = sum(state.losses) / max(1, state.step * self.worker.world_size)
+        with self.optimization.evaluated():
+            validation = self.validation.error()
+            if all(validation < earlier["validation_loss"] for earlier in state.history):
+                self.best = {name: value.clone() for name, value in self.objective.forecaster.state_dict().items()}
+        waited = float(self.worker.total(torch.tensor(state.waited, device=self.worker.device)))
+        seconds = max(state.epoch_seconds, 1e-9)
         record: dict[str, Any] = {
-            "epoch": self.epoch,
-            "train_loss": math.sqrt(max(train_loss, 0.0)) if math.isfinite(train_loss) else math.inf,
+            "epoch": state.epoch + 1,
+            "train_loss": math.sqrt(max(train_loss, 0.0)),
             "validation_loss": validation,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": self.seconds,
-            "frames_per_second": windows_seen * self.length / max(train_seconds, 1e-9),
+            "learning_rate": self.optimization.learning_rate,
+            "seconds": state.seconds,
+            "frames_per_second": state.step * options.batch_size * self.length / seconds,
             "steps": steps,
-            "data_wait": waits / max(train_seconds, 1e-9),
+            "data_wait": waited / self.worker.world_size / seconds,
             "peak_memory_mb": self._peak_memory(),
         }
-        if not (math.isfinite(train_loss) and math.isfinite(validation)):
-            record["failure"] = f"the loss is not finite after epoch {self.epoch}"
-        elif all(validation < earlier["validation_loss"] for earlier in self.history):
-            self.best = {name: value.clone() for name, value in self.objective.forecaster.state_dict().items()}
-        self.history.append(record)
-        if self.worker.rank == 0 and "failure" not in record:
-            with tempfile.TemporaryDirectory(prefix="minconv-checkpoint-") as folder:
-                self._save(Path(folder))
-                self.worker.report({**record, "validation_seconds": time.monotonic() - started}, Path(folder))
-        else:
-            self.worker.report(record, None)
+        if not math.isfinite(validation):
+            self._report_failure(record, f"the validation error is not finite after epoch {state.epoch + 1}")
+            return
+        state.next_epoch(record)
+        self._keep()
+        self.worker.report({**record, "validation_seconds": time.monotonic() - started})
 
-    @torch.no_grad()
-    def _validate(self) -> float:
-        """Closed-loop error over the horizon, in standard deviations, over all workers' validation windows."""
-        self.objective.eval()
-        sums = torch.zeros(2, device=self.worker.device)
-        size = max(1, min(16, 256 // self.length)) if self.tiling is None else 1
-        firsts = range(0, len(self.validation_windows), size)
-        for batch in self.validation_loader.batches(self.validation_windows[first : first + size] for first in firsts):
-            errors = self.objective.closed_loop_error(batch.frames, batch.forcing, self.job.config.window.history)
-            sums += torch.stack((errors.mean(dim=1).sum(), torch.tensor(float(len(errors)), device=sums.device)))
-        self.objective.train()
-        total = self.worker.total(sums)
-        return math.sqrt(float(total[0] / total[1]))
+    def _fail(self, step: int, steps: list[list[int]]) -> None:
+        """A loss was not finite at that step of the epoch: say so, and whether the data were to blame."""
+        epoch = self.state.epoch + 1
+        failure = f"the loss is not finite in epoch {epoch}, step {step + 1} of {len(steps)}"
+        for number in steps[step]:
+            batch = self.loader.read([self.cases[number]])
+            if not (torch.isfinite(batch.frames).all() and torch.isfinite(batch.forcing).all()):
+                window = self.cases[number]
+                first = self.reader.times[window.start]
+                failure += f": the window of sample {window.sample} that begins at {first} holds values that are not"
+                break
+        record = {"epoch": epoch, "steps": len(steps), "train_loss": math.inf, "validation_loss": math.inf}
+        self._report_failure(record, failure)
+
+    def _report_failure(self, record: dict[str, Any], failure: str) -> None:
+        record["failure"] = failure
+        self.state.next_epoch(record)
+        self.worker.report(record)
 
     def _peak_memory(self) -> float:
         """Peak resident memory of the largest worker so far, in MB."""
@@ -250,52 +215,53 @@ class _Training:
         peaks[self.worker.rank] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
         return float(self.worker.total(peaks).max())
 
-    def _save(self, folder: Path) -> None:
-        forecaster, metadata = self.objective.forecaster, {"snapshot_id": self.job.snapshot_id}
-        minconv.save(folder / "latest", forecaster, metadata)
-        newest = {name: value.clone() for name, value in forecaster.state_dict().items()}
-        forecaster.load_state_dict(self.best if self.best is not None else newest)
-        minconv.save(folder / "best", forecaster, metadata)
-        forecaster.load_state_dict(newest)
-        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
-        state = {"epoch": self.epoch, "seconds": self.seconds, "history": self.history}
-        (folder / "state.json").write_text(json.dumps(state))
-        checkpoints.seal(folder)
-
-    def _resume(self) -> None:
-        folder = self.worker.latest()
-        if folder is None:
+    def _keep(self) -> None:
+        """Keep a checkpoint, in which the state between two steps is whole."""
+        self._kept_at = self.state.seconds
+        if self.worker.rank:
             return
-        checkpoints.verify(folder)
-        best, _ = minconv.load(folder / "best")
-        latest, _ = minconv.load(folder / "latest")
-        self.best = best.state_dict()
+        forecaster, metadata = self.objective.forecaster, {"snapshot_id": self.job.snapshot_id}
+        with self.worker.checkpoints.writing(self.state.place) as folder:
+            minconv.save(folder / LATEST, forecaster, metadata)
+            if self.best is not None:
+                newest = {name: value.clone() for name, value in forecaster.state_dict().items()}
+                forecaster.load_state_dict(self.best)
+                minconv.save(folder / BEST, forecaster, metadata)
+                forecaster.load_state_dict(newest)
+            self.optimization.save(folder, metadata)
+            (folder / STATE).write_text(self.state.to_json())
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint that is whole, if there is one: the one that the first worker sees."""
+        worker = self.worker
+        newest = worker.checkpoints.newest() if worker.rank == 0 else None
+        seen = torch.tensor([0, 0] if newest is None else [newest.epoch, newest.step + 1], dtype=torch.float64)
+        epoch, after = (int(value) for value in worker.total(seen.to(worker.device)))
+        if not after:
+            return
+        folder = worker.checkpoints.path(Place(epoch, after - 1))
+        verify(folder)
+        latest, _ = minconv.load(folder / LATEST)
         self.objective.forecaster.load_state_dict(latest.state_dict())
-        optimizer = torch.load(folder / "optimizer.pt", weights_only=True, map_location=self.worker.device)
-        self.optimizer.load_state_dict(optimizer)
-        state = json.loads((folder / "state.json").read_text())
-        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], state["history"]
+        if (folder / BEST).is_dir():
+            best, _ = minconv.load(folder / BEST, worker.device)
+            self.best = best.state_dict()
+        self.optimization.load(folder)
+        self.state = RunState.from_json((folder / STATE).read_text())
+        self.pace, self._kept_at = Pace(worker, self.state.seconds), self.state.seconds
 
 
-def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for the weights of convolutions; none for biases, norms and damping, whose zero means nothing."""
-    parameters = list(module.parameters())
-    return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+def out_of_memory(job: TrainingJob) -> TrainingError:
+    """Memory does not suffice for a step of the job: to repeat it would not help."""
+    options = job.config.training
+    return TrainingError(
+        f"memory does not suffice for a training step of {options.batch_size} window(s) of "
+        f"{job.config.window.history + job.config.window.horizon} frames over {options.most_workers} worker(s); make "
+        "training.accumulate larger, set training.activation_checkpointing=true or training.precision=bf16, or make "
+        "training.batch_size smaller"
+    )
 
 
-def mix(*numbers: int) -> int:
-    """A seed for a random generator that depends on all `numbers`."""
-    mixed = 0
-    for number in numbers:
-        mixed = (mixed * 1_000_003 + number + 1) % (2**63 - 1)
-    return mixed
-
-
-def _spread(split: Split, length: int, worker: Worker) -> list[Window]:
-    """This worker's part of at most `MAX_VALIDATION_WINDOWS` windows, spread evenly over the split."""
-    everything = windows(split, length, 1)
-    stride = max(1, math.ceil(len(everything) / MAX_VALIDATION_WINDOWS))
-    return everything[::stride][worker.rank :: worker.world_size]
+def _out_of_memory(error: BaseException) -> bool:
+    """Torch has a type of its own only for a GPU's memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -8,13 +8,15 @@ it (`local`, `ray_train`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
 from ..progress import Event
+from .checkpoints import BEST, STATE, Checkpoints
+from .state import RunState
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,22 @@ class TrainingOutcome:
     history: tuple[dict[str, Any], ...]
     seconds: float
     nodes: tuple[str, ...] = ()
+
+
+def outcome_of(name: str, checkpoints: Checkpoints, seconds: float, nodes: Iterable[str] = ()) -> TrainingOutcome:
+    """What a finished run left, read from its newest checkpoint.
+
+    Raises:
+        TrainingError: It left none.
+    """
+    newest = checkpoints.newest()
+    if newest is None:
+        raise TrainingError(
+            f"training run {name} left no whole checkpoint in {checkpoints.folder}; start the same command again"
+        )
+    folder = checkpoints.path(newest)
+    state = RunState.from_json((folder / STATE).read_text())
+    return TrainingOutcome(name, folder / BEST, tuple(state.history), seconds, tuple(sorted(nodes)))
 
 
 def event_of(message: Mapping[str, Any], epochs: int) -> Event:

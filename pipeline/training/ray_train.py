@@ -9,10 +9,7 @@ What lives here: resources, workers, progress. What does not: the loop itself (`
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -26,15 +23,14 @@ from torch import Tensor, nn
 import minconv
 
 from ..cluster import Cluster, Mailbox
-from ..config import Config
+from ..config import Config, WorkersConfig
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
-from . import checkpoints
+from .checkpoints import Checkpoints
 from .job import TrainingJob
 from .loop import run_loop
-from .outcome import TrainingOutcome, diverged, event_of, too_late
+from .outcome import TrainingOutcome, diverged, event_of, outcome_of, too_late
 
-CHECKPOINTS_KEPT = 2
 RAYS_OWN_RECORD = "checkpoint_manager_snapshot.json"
 LISTEN_EVERY_SECONDS = 0.5
 GRACE_SECONDS = 60.0  # for the workers to end by themselves, before the driver gives them up
@@ -55,12 +51,12 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
         PipelineError: What a worker raised; it is not tried again.
     """
     options, started = job.config.training, time.monotonic()
-    threads = options.threads or cluster.threads_for(options.workers)
-    cluster.require(options.workers, threads, options.gpu)
-    cluster.wait_for_room(options.workers, threads, options.gpu)
+    threads = options.threads or cluster.threads_for(options.most_workers)
+    cluster.require(options.least_workers, threads, options.gpu)
+    cluster.wait_for_room(options.least_workers, threads, options.gpu)
     storage = job.config.work_dir / "training"
     storage.mkdir(parents=True, exist_ok=True)
-    # Ray writes its record of a run in place, so it may be torn. Checkpoints say for themselves whether they are whole.
+    # Ray writes its record of a run in place, so it may be torn. It says nothing that our checkpoints do not.
     (storage / name / RAYS_OWN_RECORD).unlink(missing_ok=True)
     deadline = time.time() + options.deadline_seconds
     mailbox = Mailbox()
@@ -74,52 +70,25 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
     }
     listener = _Listener(mailbox, options.epochs, progress, deadline)
     _fit(_trainer(arguments, job.config, name, storage), listener)
-    newest = newest_checkpoint(storage / name)
-    if newest is None:
-        raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
-    _remove_others(newest)
-    history = json.loads((newest / "state.json").read_text())["history"]
-    return TrainingOutcome(
-        name, newest / "best", tuple(history), time.monotonic() - started, tuple(sorted(listener.nodes))
-    )
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the latest epoch in a run's folder that is whole; None: there is none."""
-    epochs: dict[Path, int] = {}
-    for path in folder.glob("checkpoint_*"):
-        try:
-            epochs[path] = int(json.loads((path / "state.json").read_text())["epoch"])
-        except (OSError, ValueError, KeyError, TypeError):  # torn
-            continue
-    for path in sorted(epochs, key=lambda path: (epochs[path], path.name), reverse=True):
-        try:
-            checkpoints.verify(path)
-        except TrainingError:
-            continue
-        return path
-    return None
-
-
-def _remove_others(newest: Path) -> None:
-    """Checkpoints of earlier attempts, which Ray does not know of."""
-    for path in newest.parent.glob("checkpoint_*"):
-        if path.is_dir() and path != newest:
-            shutil.rmtree(path, ignore_errors=True)
+    return outcome_of(name, Checkpoints(storage / name), time.monotonic() - started, listener.nodes)
 
 
 def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path) -> Any:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     options = config.training
+    elastic = (options.workers.min, options.workers.max) if isinstance(options.workers, WorkersConfig) else None
+    # Ray's watchdog asks each worker every few seconds how it is; one that was stopped does not answer.
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(options.stall_seconds)
     resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
     trainer = TorchTrainer(
         _ray_worker,
         train_loop_config=arguments,
-        torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=600),
+        torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=round(options.stall_seconds)),
         scaling_config=ScalingConfig(
-            num_workers=options.workers,
+            num_workers=elastic or options.most_workers,
+            elastic_resize_monitor_interval_s=options.workers.resize_seconds if elastic else 60.0,
             use_gpu=options.gpu,
             resources_per_worker=resources,
             placement_strategy=config.compute.placement.upper(),
@@ -128,7 +97,6 @@ def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path
             name=name,
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=options.max_failures, controller_failure_limit=3),
-            checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
         ),
     )
     # Ray's own handler would turn Ctrl-C into an end with success.
@@ -211,18 +179,10 @@ def _ray_worker(arguments: dict[str, Any]) -> None:
         run_loop(arguments["job"], _RayWorker(arguments["folder"], arguments["deadline"], mailbox))
     except PipelineError as error:  # raised on, Ray would try again what cannot succeed
         mailbox.put({"kind": "error", "error": error}, wait=True)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        full = TrainingError(
-            f"the checkpoint of the training cannot be written ({os.strerror(error.errno)}); free some space, then "
-            "start the same command again to go on from the last one"
-        )
-        mailbox.put({"kind": "error", "error": full}, wait=True)
 
 
 class _RayWorker:
-    """A `loop.Worker` inside a Ray Train worker group."""
+    """A `worker.Worker` inside a Ray Train worker group."""
 
     def __init__(self, folder: Path, deadline: float, mailbox: Mailbox) -> None:
         import ray.train
@@ -232,7 +192,7 @@ class _RayWorker:
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
-        self._folder = folder
+        self.checkpoints = Checkpoints(folder)
         self._deadline = deadline
         self._mailbox = mailbox
         mailbox.put({"kind": "worker", "node": ray.get_runtime_context().get_node_id()})
@@ -250,20 +210,12 @@ class _RayWorker:
             torch.distributed.all_reduce(values)
         return values
 
-    def latest(self) -> Path | None:
-        """The newest valid checkpoint of the run's folder, which all workers see."""
-        return newest_checkpoint(self._folder)
-
-    def report(self, record: dict[str, Any], checkpoint: Path | None) -> None:
-        """Persist the checkpoint, then tell the driver."""
-        import ray.train
-
-        kept = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
-        ray.train.report(record, checkpoint=kept)
-        if self.rank == 0:
-            self._mailbox.put({"kind": "epoch", **record}, wait=True)
+    def report(self, record: dict[str, Any]) -> None:
+        """Tell the driver."""
         if "failure" in record:
             raise diverged(record["failure"])
+        if self.rank == 0:
+            self._mailbox.put({"kind": "epoch", **record}, wait=True)
         if time.time() > self._deadline:
             raise too_late()
 

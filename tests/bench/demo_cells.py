@@ -166,7 +166,7 @@ def run(job: TrainingJob) -> tuple[Row, Scorecard]:
         wall, cpu = time.perf_counter(), time.process_time()
         run_loop(job, LocalWorker(Path(folder), listener=say))
         share = (time.process_time() - cpu) / (time.perf_counter() - wall) / torch.get_num_threads()
-        (newest,) = Path(folder).glob("epoch-*")
+        *_, newest = sorted(Path(folder).glob("checkpoint-*"))
         history = json.loads((newest / "state.json").read_text())["history"]
         forecaster, _ = minconv.load(newest / "best")
     known = ModelVersion(cell, 1, "", (), {}, time.time(), {})

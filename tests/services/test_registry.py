@@ -158,7 +158,7 @@ def test_a_version_is_registered_loaded_and_promoted(
     records: list[dict[str, float]] = []
     run_loop(job, LocalWorker(tmp_path / "training", listener=records.append))
     epochs = [record for record in records if record["kind"] == "epoch"]
-    (checkpoint,) = (tmp_path / "training").glob("epoch-*/best")
+    *_, checkpoint = sorted((tmp_path / "training").glob("checkpoint-*/best"))
     versions = []
     for name in ("first", "second"):
         run = registry.run(name, {"seed": 0})

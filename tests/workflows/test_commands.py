@@ -70,7 +70,7 @@ def train_here(job: Any, name: str, cluster: Any, progress: Any) -> TrainingOutc
             progress(Event("training", message["epoch"], job.config.training.epochs, "epochs", message))
 
     run_loop(job, LocalWorker(folder, listener=listen))
-    (newest,) = folder.glob("epoch-*")
+    *_, newest = sorted(folder.glob("checkpoint-*"))
     return TrainingOutcome(
         name, newest / "best", tuple(json.loads((newest / "state.json").read_text())["history"]), 1.0
     )

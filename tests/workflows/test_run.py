@@ -84,7 +84,7 @@ class Home:
     def epochs(self) -> list[int]:
         """Epochs of the checkpoints that are there."""
         found = []
-        for state in (self.folder / "runs" / self.name / "training").glob("*/checkpoint_*/state.json"):
+        for state in (self.folder / "runs" / self.name / "training").glob("*/checkpoint-*/state.json"):
             try:
                 found.append(int(json.loads(state.read_text())["epoch"]))
             except (OSError, ValueError):  # being written, or removed
@@ -211,7 +211,7 @@ def test_a_run_survives_ctrl_c_termination_and_a_kill(home):
 
     assert "blobs version 1 (champion)" in here.run()
     (version,) = here.versions()
-    (state,) = (here.folder / "runs" / "blobs" / "training").glob("*/checkpoint_*/state.json")
+    *_, state = sorted((here.folder / "runs" / "blobs" / "training").glob("*/checkpoint-*/state.json"))
     history = json.loads(state.read_text())["history"]
     assert [record["epoch"] for record in history] == list(range(1, len(history) + 1))
     assert len(history) > reached

@@ -147,7 +147,7 @@ def travel(config: Config, folder: Path) -> Journey:
     ingested = ingest(config)
     job = prepare(config, ingested.snapshot_id)
     run_loop(job, LocalWorker(folder / "checkpoints"))
-    (newest,) = (folder / "checkpoints").glob("epoch-*")
+    *_, newest = sorted((folder / "checkpoints").glob("checkpoint-*"))
     epochs = json.loads((newest / "state.json").read_text())["history"]
     forecaster, _ = minconv.load(newest / "best")
     version = ModelVersion(config.name, 1, "run", ("champion",), {}, 0.0, {})

@@ -29,7 +29,7 @@ def registered(registry: Registry, config: Config, folder: Path, forecaster=None
     job = prepare(config, archive.head(config.archive_path))
     if forecaster is None:
         run_loop(job, LocalWorker(folder / "training"))
-        (best,) = folder.glob("training/epoch-*/best")
+        *_, best = sorted(folder.glob("training/checkpoint-*/best"))
     else:
         best = folder / "given"
         minconv.save(best, forecaster(job))

@@ -11,7 +11,8 @@ import torch
 
 import minconv
 from pipeline.errors import TrainingError
-from pipeline.training import LocalWorker, prepare, train_here
+from pipeline.training import prepare, train_here
+from pipeline.training.checkpoints import Checkpoints, Place
 
 
 @pytest.fixture
@@ -53,24 +54,26 @@ def test_a_finished_run_of_the_name_is_not_trained_again(job_with):
 def test_a_checkpoint_torn_by_a_kill_is_passed_over(job_with, tmp_path):
     whole = train_here(job_with(), "one")
     newest = whole.checkpoint.parent
-    torn = newest.with_name("epoch-00003")
+    torn = newest.with_name("checkpoint-00003-0000000")
     shutil.copytree(newest, torn)
     (torn / "latest" / "weights.safetensors").write_bytes(b"half")
-    assert LocalWorker(newest.parent).latest() == newest
+    kept = Checkpoints(newest.parent)
+    assert kept.newest() == Place(2, 0)
     assert train_here(job_with(epochs=3), "one").history[-1]["epoch"] == 3
-    assert LocalWorker(newest.parent).latest() == torn  # done again, and whole now
-    assert not newest.exists()
+    assert kept.newest() == Place(3, 0)  # done again, and whole now
 
 
 def test_a_loss_that_is_not_finite_is_one_sentence(job_with):
-    with pytest.raises(TrainingError, match=r"^the loss is not finite after epoch 1; nothing was registered; lower"):
+    with pytest.raises(
+        TrainingError, match=r"^the loss is not finite in epoch 1, step \d+ of \d+; nothing was registered; lower"
+    ):
         train_here(job_with(learning_rate=1e30, clip_norm=1e30, warmup=0.0, epochs=1), "diverging")
 
 
 def test_the_deadline_ends_it_and_the_checkpoint_stays(job_with, tmp_path):
     with pytest.raises(TrainingError, match="deadline_seconds"):
         train_here(job_with(deadline_seconds=1e-9), "late")
-    (state,) = tmp_path.glob("*/training/late/epoch-*/state.json")
+    (state,) = tmp_path.glob("*/training/late/checkpoint-*/state.json")
     assert json.loads(state.read_text())["epoch"] == 1
 
 

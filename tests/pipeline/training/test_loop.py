@@ -8,11 +8,11 @@ import torch
 
 import minconv
 from pipeline.config import Config, TilesConfig
-from pipeline.errors import ConfigError, TrainingError
+from pipeline.errors import ConfigError
 from pipeline.sampler import Balanced, ByShards
 from pipeline.training import LocalWorker, TrainingJob, prepare, run_loop
 from pipeline.training.job import build_forecaster, open_reader
-from pipeline.training.loop import _Training
+from pipeline.training.loop import Training
 
 Snapshot = Callable[[Config], str]
 
@@ -26,7 +26,7 @@ def job_of(config: Config, snapshot_of: Snapshot) -> TrainingJob:
 
 
 def result(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    (newest,) = folder.glob("epoch-*")
+    *_, newest = sorted(folder.glob("checkpoint-*"))
     forecaster, _ = minconv.load(newest / "latest")
     return forecaster.state_dict(), json.loads((newest / "state.json").read_text())["history"]
 
@@ -40,28 +40,6 @@ def test_training_lowers_the_error_and_keeps_the_best_weights(
     assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["train_loss"] < 0.95 * history[0]["train_loss"]
     assert min(record["validation_loss"] for record in history) < history[0]["validation_loss"]
-
-
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
-    time_config: Config, snapshot_of: Snapshot, tmp_path: Path
-) -> None:
-    job = job_of(changed(time_config, "training", epochs=3), snapshot_of)
-    run_loop(job, LocalWorker(tmp_path / "whole"))
-
-    class Killed(Exception):
-        pass
-
-    def kill_in_second_epoch(message: dict[str, Any]) -> None:
-        if message["kind"] == "step" and message["epoch"] == 1:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run_loop(job, LocalWorker(tmp_path / "killed", listener=kill_in_second_epoch))
-    run_loop(job, LocalWorker(tmp_path / "killed"))
-    whole, resumed = result(tmp_path / "whole"), result(tmp_path / "killed")
-    for name, value in whole[0].items():
-        assert torch.equal(value, resumed[0][name]), name
-    assert [r["validation_loss"] for r in whole[1]] == [r["validation_loss"] for r in resumed[1]]
 
 
 def test_a_finished_run_does_nothing_again(sample_config: Config, snapshot_of: Snapshot, tmp_path: Path) -> None:
@@ -90,20 +68,6 @@ def test_patience_and_time_stop_early(sample_config: Config, snapshot_of: Snapsh
     short = changed(sample_config, "training", epochs=1000, max_seconds=0.3)
     run_loop(job_of(short, snapshot_of), LocalWorker(tmp_path / "time"))
     assert len(result(tmp_path / "time")[1]) < 1000
-
-
-def test_a_torn_checkpoint_is_refused(sample_config: Config, snapshot_of: Snapshot, tmp_path: Path) -> None:
-    job = job_of(sample_config, snapshot_of)
-    run_loop(job, LocalWorker(tmp_path))
-    (newest,) = tmp_path.glob("epoch-*")
-    (newest / "optimizer.pt").write_bytes(b"half")
-
-    class Trusting(LocalWorker):
-        def latest(self) -> Path | None:
-            return newest
-
-    with pytest.raises(TrainingError, match=r"optimizer\.pt is missing or altered"):
-        run_loop(job, Trusting(tmp_path))
 
 
 def test_the_normalizer_holds_the_statistics_and_leaves_uniform_forcings_alone(
@@ -162,11 +126,12 @@ def test_what_is_kept_nowhere_is_visited_shard_by_shard(
     time_config: Config, snapshot_of: Snapshot, tmp_path: Path
 ) -> None:
     config = changed(time_config, "training", cache="none", cache_bytes=400_000)
-    training = _Training(job_of(config, snapshot_of), LocalWorker(tmp_path))
-    assert isinstance(training.shuffle, ByShards)
-    for window, shard in zip(training.train_windows, training.shuffle.shard_of, strict=True):
-        assert training.reader.blocks is not None
-        assert shard == training.reader.blocks.number(window.start)
+    training = Training(job_of(config, snapshot_of), LocalWorker(tmp_path))
+    shuffle = training.cases.shuffle
+    assert isinstance(shuffle, ByShards)
+    assert training.reader.blocks is not None
+    starts = [training.cases[number].start for number in range(len(training.cases))]
+    assert shuffle.shard_of.tolist() == [training.reader.blocks.number(start) for start in starts]
     weights, _ = outcome_of(config, snapshot_of, tmp_path / "none")
     kept = changed(config, "training", cache="memory", shuffle="shards")
     same, _ = outcome_of(kept, snapshot_of, tmp_path / "memory")
@@ -182,27 +147,27 @@ def test_training_on_tiles_lowers_the_error_of_the_whole_grid(
     tiled_config: Config, snapshot_of: Snapshot, tmp_path: Path
 ) -> None:
     config = changed(tiled_config, "training", epochs=4, learning_rate=0.02)
-    training = _Training(job_of(config, snapshot_of), LocalWorker(tmp_path / "look"))
+    training = Training(job_of(config, snapshot_of), LocalWorker(tmp_path / "look"))
     assert training.tiling is not None
-    assert training.tile_count == 4
+    assert training.cases.tile_count == 4
     assert training.tiling.shape == (6, 8)
-    assert isinstance(training.shuffle, Balanced)
-    assert {training.case(number).tile for number in range(4)} == set(training.tiling.tiles)
+    assert isinstance(training.cases.shuffle, Balanced)
+    assert {training.cases[number].tile for number in range(4)} == set(training.tiling.tiles)
     _, history = outcome_of(config, snapshot_of, tmp_path / "run")
     assert history[-1]["train_loss"] < 0.95 * history[0]["train_loss"]
     assert history[-1]["validation_loss"] < history[0]["validation_loss"]
-    assert history[0]["steps"] == 4 * len(training.train_windows) // config.training.batch_size
+    assert history[0]["steps"] == len(training.cases) // config.training.batch_size
 
 
 def test_the_validation_error_of_a_model_is_the_same_on_tiles(
     time_config: Config, tiled_config: Config, snapshot_of: Snapshot, tmp_path: Path
 ) -> None:
     of_tiles, of_grid = (
-        _Training(job_of(config, snapshot_of), LocalWorker(tmp_path / "none")) for config in (tiled_config, time_config)
+        Training(job_of(config, snapshot_of), LocalWorker(tmp_path / "none")) for config in (tiled_config, time_config)
     )
     torch.nn.init.normal_(of_grid.objective.forecaster.decoder.weight, std=0.3)
     of_tiles.objective.forecaster.load_state_dict(of_grid.objective.forecaster.state_dict())
-    assert of_tiles._validate() == pytest.approx(of_grid._validate(), rel=1e-5)
+    assert of_tiles.validation.error() == pytest.approx(of_grid.validation.error(), rel=1e-5)
 
 
 def test_an_interrupted_run_on_tiles_goes_on(tiled_config: Config, snapshot_of: Snapshot, tmp_path: Path) -> None:

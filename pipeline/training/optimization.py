@@ -1,0 +1,169 @@
+"""One step of the optimizer: forward and backward pass of a batch in parts, gradients of all workers, update.
+
+What lives here: precision, gradient accumulation, input noise, clipping, learning rate, averaged weights. What does
+not: which batch (`loop`), what is minimised (`objective`).
+
+    optimization = Optimization(objective, worker, config.training, seed=0)
+    loss = optimization.step(batch, epoch=3, step=12, progress=0.4)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import minconv
+
+from ..config import TrainingConfig
+from ..sampler import share_of
+from .average import Average
+from .loader import Batch
+from .objective import Objective, learning_rate_factor
+from .profile import Profile
+from .worker import Worker
+
+AVERAGE = "average"
+OPTIMIZER = "optimizer.pt"
+
+
+class Optimization:
+    """The optimizer of one worker, and all that it needs to go on later.
+
+    Args:
+        objective: What is minimised, on the worker's device.
+        worker: Whose gradients are averaged with those of the others.
+        options: The training section of the configuration.
+        seed: Of the run.
+        profile: Told how long the parts of each step take.
+    """
+
+    def __init__(
+        self, objective: Objective, worker: Worker, options: TrainingConfig, seed: int, profile: Profile | None = None
+    ) -> None:
+        self._objective, self._worker, self._options, self._seed = objective, worker, options, seed
+        self._first, last = share_of(options.batch_size, worker.rank, worker.world_size)
+        self._weight = (last - self._first) * worker.world_size / options.batch_size
+        self._profile = profile or Profile()
+        if options.compile:
+            objective.forecaster.compile()
+        self._parallel = worker.wrap(objective)
+        groups = _decay_groups(objective, options.weight_decay)
+        self._optimizer = torch.optim.AdamW(groups, options.learning_rate, fused=True)
+        self._average = None if options.average is None else Average(objective.forecaster, options.average)
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the last step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @property
+    def parallel(self) -> nn.Module:
+        """The objective as the worker wrapped it."""
+        return self._parallel
+
+    def step(self, batch: Batch, epoch: int, step: int, progress: float, steps: int = 0) -> Tensor:
+        """Learn from a batch.
+
+        Args:
+            batch: This worker's windows.
+            epoch: Finished epochs.
+            step: Finished steps of this one.
+            progress: Share of the run that is done, for the learning rate.
+            steps: Finished steps of the run, for the averaged weights.
+
+        Returns:
+            The loss of this worker's windows before the step, a scalar on the device; its mean over the workers is the
+            mean over the batch, so a worker with more windows than others has it scaled up.
+        """
+        rate = self._options.learning_rate * learning_rate_factor(progress, self._options.warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        noise = self._noise(batch, epoch, step)
+        losses, windows = [], len(batch.frames)
+        size = -(-windows // self._options.accumulate)
+        for first in range(0, windows, size):
+            cut, last = slice(first, first + size), first + size >= windows
+            with contextlib.nullcontext() if last else self._alone():
+                with self._profile.part("forward"), self._precision():
+                    loss: Tensor = self._parallel(
+                        batch.frames[cut],
+                        batch.forcing[cut],
+                        self._options.closed_loop_steps,
+                        None if noise is None else noise[cut],
+                        None if batch.weights is None else batch.weights[cut],
+                    )
+                    loss = loss * (self._weight * len(batch.frames[cut]) / windows)
+                with self._profile.part("backward"):
+                    loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        with self._profile.part("optimizer"):
+            nn.utils.clip_grad_norm_(self._objective.parameters(), self._options.clip_norm)
+            self._optimizer.step()
+            if self._average is not None:
+                self._average.update(steps)
+        return torch.stack(losses).sum()
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """In the body the Forecaster has the weights that count: the averaged ones, where there are such."""
+        return contextlib.nullcontext() if self._average is None else self._average.in_place()
+
+    def save(self, folder: Path, metadata: dict[str, Any]) -> None:
+        """Write optimizer and averaged weights into a checkpoint."""
+        torch.save(self._optimizer.state_dict(), folder / OPTIMIZER)
+        if self._average is not None:
+            with self._average.in_place():
+                minconv.save(folder / AVERAGE, self._objective.forecaster, metadata)
+
+    def load(self, folder: Path) -> None:
+        """Go on from those of a checkpoint; the Forecaster's weights are there already."""
+        state = torch.load(folder / OPTIMIZER, weights_only=True, map_location=self._worker.device)
+        self._optimizer.load_state_dict(state)
+        if self._average is not None:
+            averaged, _ = minconv.load(folder / AVERAGE, self._worker.device)
+            self._average.load(list(averaged.parameters()))
+
+    def _alone(self) -> contextlib.AbstractContextManager[Any]:
+        """In the body gradients add up here and are not exchanged."""
+        no_sync = getattr(self._parallel, "no_sync", contextlib.nullcontext)
+        found: contextlib.AbstractContextManager[Any] = no_sync()
+        return found
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        kind = self._worker.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self._options.precision == "bf16")
+
+    def _noise(self, batch: Batch, epoch: int, step: int) -> Tensor | None:
+        """Noise of the input frames in standard deviations.
+
+        Drawn for each window of the whole batch by its place in it, so that it is the same on any number of workers.
+        """
+        if not self._options.input_noise:
+            return None
+        windows, length = batch.frames.shape[:2]
+        shape = (length - 1 - self._options.closed_loop_steps, self._objective.fed_back, *batch.frames.shape[3:])
+        places = range(self._first, self._first + windows)
+        seeds = [mix(self._seed, epoch, step, place) for place in places]
+        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return (self._options.input_noise * torch.stack(drawn)).to(batch.frames.device, non_blocking=True)
+
+
+def mix(*numbers: int) -> int:
+    """A seed for a random generator that depends on all `numbers`."""
+    mixed = 0
+    for number in numbers:
+        mixed = (mixed * 1_000_003 + number + 1) % (2**63 - 1)
+    return mixed
+
+
+def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for the weights of convolutions; none for biases, norms and damping, whose zero means nothing."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
