@@ -171,9 +171,9 @@ def test_a_disk_that_is_full_ends_it_with_a_sentence_and_the_checkpoint_before_s
         if seen == 3:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(TrainingError, match=r"\(No space left on device\); free some space, then start"):
-        with failpoints.handling(full_at_the_third):
-            run_loop(job(), LocalWorker(tmp_path))
+    refused = pytest.raises(TrainingError, match=r"\(No space left on device\); free some space, then start")
+    with refused, failpoints.handling(full_at_the_third):
+        run_loop(job(), LocalWorker(tmp_path))
     assert Checkpoints(tmp_path).newest() == Place(0, 2)
     assert not list(tmp_path.glob("*.part"))
 
