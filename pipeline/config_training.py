@@ -78,7 +78,7 @@ class TrainingConfig(Section):
         300.0, description="time after which a checkpoint is kept within an epoch too; empty: after epochs alone"
     )
     stall_seconds: Annotated[Number, Field(gt=0.0)] = Field(
-        300.0, description="a worker that is not heard of for so long is lost: the others end and go on without it"
+        180.0, description="a worker that is not heard of for so long is lost: the others end and go on without it"
     )
     deadline_seconds: Annotated[Number, Field(gt=0.0)] = Field(86_400.0, description="end a run that takes longer")
     cache_bytes: Count = Field(2**30, description="hold a split in memory when it is smaller than this")

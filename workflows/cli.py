@@ -81,13 +81,24 @@ def ingest(
             raise typer.Exit(1)
 
 
-@app.command(epilog="Example: minconv train -c demo --set training.epochs=5")
-def train(config: ConfigName, settings: Settings = None, address: Address = None, quiet: Quiet = False) -> None:
-    """Train on Ray and register the result; interrupted, the same command goes on from the last epoch."""
+@app.command(
+    epilog="Examples: minconv train -c demo --set training.epochs=5; minconv train -c demo --profile",
+)
+def train(
+    config: ConfigName,
+    settings: Settings = None,
+    address: Address = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure where the time of some steps goes, and train nothing.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on Ray and register the result; interrupted, the same command goes on where it was stopped."""
     with invocation(quiet) as console:
         from . import commands
 
-        commands.train(make_context(console, config, settings, None, address))
+        context = make_context(console, config, settings, None, address)
+        commands.profile(context) if profile else commands.train(context)
 
 
 @app.command(epilog="Example: minconv evaluate -c demo --model models:/demo@champion")

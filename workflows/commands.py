@@ -78,6 +78,19 @@ def train(context: Context) -> None:
     context.console.line(f"{outcome.place}: {outcome.summary}")
 
 
+def profile(context: Context) -> None:
+    """Show where the time of a training step goes."""
+    found = stages.profile_training(context)
+    rows = [(name, f"{1e3 * spent:.3g}", f"{spent / found.seconds:.1%}") for name, spent in found.parts.items()]
+    rows.append(("step", f"{1e3 * found.seconds:.3g}", "100.0%"))
+    context.console.table("A training step", ("part", "ms", "share"), rows, right=(1, 2))
+    batch = f"{found.windows} window(s) a step over {found.workers} worker(s)"
+    context.console.line(f"{batch}, {found.frames_per_second:.3g} frames/s, mean of {found.steps} steps")
+    if found.workers > 1:
+        sent, took = f"{found.sent_bytes / 1e6:.3g} MB of gradients", f"{1e3 * found.exchange_seconds:.3g} ms"
+        context.console.line(f"each worker sends {sent} a step, in {took} that begin during the backward pass")
+
+
 def evaluate(context: Context, model: str | None) -> None:
     """Score and show."""
     version = resolve(context, model)

@@ -25,7 +25,17 @@ from pipeline.progress import Event, Progress
 from pipeline.registry import EpochLog, ModelVersion, Run
 from pipeline.scorecard import Scorecard
 from pipeline.synthetic import generate
-from pipeline.training import Parent, TrainingJob, TrainingOutcome, prepare, train, train_here
+from pipeline.training import (
+    Parent,
+    StepProfile,
+    TrainingJob,
+    TrainingOutcome,
+    prepare,
+    profile,
+    profile_here,
+    train,
+    train_here,
+)
 
 from .console import Console
 from .context import Context
@@ -126,6 +136,18 @@ def run_training(context: Context, job: TrainingJob, name: str, progress: Progre
         return train_here(job, name, progress)
     with context.connected() as ray:
         return train(job, name, ray, progress)
+
+
+def profile_training(context: Context) -> StepProfile:
+    """Measure the parts of a training step on the newest version of the Archive."""
+    config = context.config
+    with context.console.stage("statistics") as progress:
+        job = prepare(config, archive.head(config.archive_path), progress)
+    with context.console.stage("profile"):
+        if config.training.workers == 0:
+            return profile_here(job)
+        with context.connected() as ray:
+            return profile(job, ray)
 
 
 def evaluate_model(

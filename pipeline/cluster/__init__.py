@@ -15,6 +15,7 @@ When this process is killed (SIGKILL), the processes of a private Ray end by the
 temporary folder is removed by the next connection.
 """
 
+from .authentication import worker_timeout
 from .connection import connect
 from .dask_client import dask_cluster, dask_processes
 from .executor import RayExecutor
@@ -35,4 +36,5 @@ __all__ = [
     "dask_cluster",
     "dask_processes",
     "open_jobs",
+    "worker_timeout",
 ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..errors import ClusterError
 
 _ITSELF = "RAY_AUTH_TOKEN"
+_TIMEOUT = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 
 
 def private_token(folder: Path) -> Path:
@@ -51,7 +52,6 @@ def environment(token: Path | None) -> Iterator[None]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
-        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "90",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we handle the first of several
@@ -74,6 +74,20 @@ def environment(token: Path | None) -> Iterator[None]:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+@contextlib.contextmanager
+def worker_timeout(seconds: float) -> Iterator[None]:
+    """A training worker that does not answer for so long counts as lost, in trainings that start in the body."""
+    before = os.environ.get(_TIMEOUT)
+    os.environ[_TIMEOUT] = str(seconds)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_TIMEOUT, None)
+        else:
+            os.environ[_TIMEOUT] = before
 
 
 def _forget_token() -> None:

@@ -26,7 +26,7 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._live = list(module.parameters())
+        self._live: list[Tensor] = list(module.parameters())
         self._mean = [parameter.detach().clone() for parameter in self._live]
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 
+from ..frames import Blocks
 from ..sampler import Balanced, ByShards, Shuffle, at_random, order
 from ..tiles import Tiling
 from ..windows import FrameReader, Window, windows
@@ -38,7 +39,8 @@ class Cases:
         self._seed, self._batch_size = job.config.seed, job.config.training.batch_size
         wanted = job.config.training.shuffle
         by_shards = wanted == "shards" or (wanted is None and not kept_everywhere)
-        self.shuffle = self._by_shards(reader) if by_shards and reader.blocks is not None else self._at_random()
+        blocks = reader.blocks if by_shards else None
+        self.shuffle = self._at_random() if blocks is None else self._by_shards(blocks)
 
     @property
     def tile_count(self) -> int:
@@ -62,9 +64,7 @@ class Cases:
     def _at_random(self) -> Shuffle:
         return at_random if self._tiles is None else Balanced(self.tile_count)
 
-    def _by_shards(self, reader: FrameReader) -> Shuffle:
-        blocks = reader.blocks
-        assert blocks is not None
+    def _by_shards(self, blocks: Blocks) -> Shuffle:
         places = np.array([(window.sample, blocks.number(window.start)) for window in self._windows])
         shards = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1, 1)
         of_tiles = shards * self.tile_count + np.arange(self.tile_count)

@@ -8,6 +8,7 @@ What lives here: the only worker of such a run. What does not: the loop (`loop`)
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from .checkpoints import Checkpoints
 from .job import TrainingJob
 from .loop import run_loop
 from .outcome import TrainingOutcome, diverged, event_of, outcome_of, too_late
+from .profile import StepProfile, profile_steps
 
 
 @dataclass
@@ -69,8 +71,6 @@ def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> Trai
         TrainingError: There is no GPU where one is asked for, time is out, or a loss is not finite.
     """
     options, started = job.config.training, time.monotonic()
-    if options.gpu and not torch.cuda.is_available():
-        raise TrainingError("training.gpu=true needs a GPU and this machine has none; set training.gpu=false")
 
     def listen(message: dict[str, Any]) -> None:
         if "failure" in message:
@@ -79,12 +79,27 @@ def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> Trai
         if message["kind"] == "epoch" and time.monotonic() - started > options.deadline_seconds:
             raise too_late()
 
-    worker = LocalWorker(
-        job.config.work_dir / "training" / name, torch.device("cuda" if options.gpu else "cpu"), listen
-    )
+    worker = LocalWorker(job.config.work_dir / "training" / name, _device(options.gpu), listen)
     with _threads(options.threads):
         run_loop(job, worker)
     return outcome_of(name, worker.checkpoints, time.monotonic() - started)
+
+
+def profile_here(job: TrainingJob) -> StepProfile:
+    """Measure some steps in this process; nothing is kept.
+
+    Args:
+        job: What to train.
+    """
+    options = job.config.training
+    with _threads(options.threads):
+        return profile_steps(job, LocalWorker(Path(os.devnull) / "none", _device(options.gpu)))
+
+
+def _device(gpu: bool) -> torch.device:
+    if gpu and not torch.cuda.is_available():
+        raise TrainingError("training.gpu=true needs a GPU and this machine has none; set training.gpu=false")
+    return torch.device("cuda" if gpu else "cpu")
 
 
 @contextlib.contextmanager

@@ -33,8 +33,8 @@ from .loader import Loader, TileWeights
 from .objective import Objective
 from .optimization import Optimization
 from .pace import Pace
-from .profile import Profile
 from .state import RunState
+from .stopwatch import Unmeasured
 from .validation import Validation
 from .worker import Worker
 
@@ -64,10 +64,10 @@ class Training:
     Args:
         job: What to train.
         worker: Who trains.
-        profile: Told how long the parts of each step take.
+        stopwatch: Told how long the parts of each step take.
     """
 
-    def __init__(self, job: TrainingJob, worker: Worker, profile: Profile | None = None) -> None:
+    def __init__(self, job: TrainingJob, worker: Worker, stopwatch: Unmeasured | None = None) -> None:
         self.job, self.worker, self.options = job, worker, job.config.training
         self.reader = open_reader(job, job.splits.train)
         self.length = job.config.window.history + job.config.window.horizon
@@ -80,7 +80,7 @@ class Training:
         tile_weights = None if self.tiling is None else TileWeights(weights, self.tiling)
         self.loader = Loader(self.reader, self.length, worker.device, self.options.prefetch, tile_weights)
         self.validation = Validation(job, self.objective, worker)
-        self.optimization = Optimization(self.objective, worker, self.options, job.config.seed, profile)
+        self.optimization = Optimization(self.objective, worker, self.options, job.config.seed, stopwatch)
         self.state = RunState()
         self.best: dict[str, Tensor] | None = None
         self.pace = Pace(worker, 0.0)

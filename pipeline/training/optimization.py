@@ -23,7 +23,7 @@ from ..sampler import share_of
 from .average import Average
 from .loader import Batch
 from .objective import Objective, learning_rate_factor
-from .profile import Profile
+from .stopwatch import Unmeasured
 from .worker import Worker
 
 AVERAGE = "average"
@@ -38,16 +38,21 @@ class Optimization:
         worker: Whose gradients are averaged with those of the others.
         options: The training section of the configuration.
         seed: Of the run.
-        profile: Told how long the parts of each step take.
+        stopwatch: Told how long the parts of each step take.
     """
 
     def __init__(
-        self, objective: Objective, worker: Worker, options: TrainingConfig, seed: int, profile: Profile | None = None
+        self,
+        objective: Objective,
+        worker: Worker,
+        options: TrainingConfig,
+        seed: int,
+        stopwatch: Unmeasured | None = None,
     ) -> None:
         self._objective, self._worker, self._options, self._seed = objective, worker, options, seed
         self._first, last = share_of(options.batch_size, worker.rank, worker.world_size)
         self._weight = (last - self._first) * worker.world_size / options.batch_size
-        self._profile = profile or Profile()
+        self._stopwatch = stopwatch or Unmeasured()
         if options.compile:
             objective.forecaster.compile()
         self._parallel = worker.wrap(objective)
@@ -89,7 +94,7 @@ class Optimization:
         for first in range(0, windows, size):
             cut, last = slice(first, first + size), first + size >= windows
             with contextlib.nullcontext() if last else self._alone():
-                with self._profile.part("forward"), self._precision():
+                with self._stopwatch.part("forward"), self._precision():
                     loss: Tensor = self._parallel(
                         batch.frames[cut],
                         batch.forcing[cut],
@@ -98,10 +103,10 @@ class Optimization:
                         None if batch.weights is None else batch.weights[cut],
                     )
                     loss = loss * (self._weight * len(batch.frames[cut]) / windows)
-                with self._profile.part("backward"):
+                with self._stopwatch.part("backward"):
                     loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        with self._profile.part("optimizer"):
+        with self._stopwatch.part("optimizer"):
             nn.utils.clip_grad_norm_(self._objective.parameters(), self._options.clip_norm)
             self._optimizer.step()
             if self._average is not None:

@@ -32,8 +32,8 @@ class Pace:
         self._worker = worker
         self._agreed, self._rate = seconds, 0.0
         self._since, self._until = 0, 1
-        self._own, self._running = seconds, None
-        self._running: float | None
+        self._own = seconds
+        self._running: float | None = None
 
     @property
     def seconds(self) -> float:

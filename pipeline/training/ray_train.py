@@ -9,11 +9,14 @@ What lives here: resources, workers, progress. What does not: the loop itself (`
 
 from __future__ import annotations
 
-import os
+import math
+import shutil
 import signal
 import tempfile
 import threading
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 
 import minconv
 
-from ..cluster import Cluster, Mailbox
+from ..cluster import Cluster, Mailbox, worker_timeout
 from ..config import Config, WorkersConfig
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
@@ -30,6 +33,8 @@ from .checkpoints import Checkpoints
 from .job import TrainingJob
 from .loop import run_loop
 from .outcome import TrainingOutcome, diverged, event_of, outcome_of, too_late
+from .profile import StepProfile, profile_steps
+from .worker import Worker
 
 RAYS_OWN_RECORD = "checkpoint_manager_snapshot.json"
 LISTEN_EVERY_SECONDS = 0.5
@@ -50,7 +55,38 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
         TrainingError: Too many failures, out of time, or a loss that is not finite.
         PipelineError: What a worker raised; it is not tried again.
     """
-    options, started = job.config.training, time.monotonic()
+    started = time.monotonic()
+    listener = _carry_out(run_loop, job, name, cluster, progress)
+    checkpoints = Checkpoints(job.config.work_dir / "training" / name)
+    return outcome_of(name, checkpoints, time.monotonic() - started, listener.nodes)
+
+
+def profile(job: TrainingJob, cluster: Cluster) -> StepProfile:
+    """Measure some steps on a cluster, with as many workers as a training would have; nothing is kept.
+
+    Args:
+        job: What to train.
+        cluster: Where.
+
+    Raises:
+        TrainingError: The workers ended without a result.
+        PipelineError: What `train` would raise.
+    """
+    name = f"profile-{uuid.uuid4().hex[:12]}"
+    try:
+        result = _carry_out(profile_steps, job, name, cluster, silent).result
+    finally:
+        shutil.rmtree(job.config.work_dir / "training" / name, ignore_errors=True)
+    if not isinstance(result, StepProfile):
+        raise TrainingError("the workers ended without a profile of their steps; start the same command again")
+    return result
+
+
+def _carry_out(
+    task: Callable[[TrainingJob, Worker], Any], job: TrainingJob, name: str, cluster: Cluster, progress: Progress
+) -> _Listener:
+    """Have all workers do it; what they said meanwhile."""
+    options = job.config.training
     threads = options.threads or cluster.threads_for(options.most_workers)
     cluster.require(options.least_workers, threads, options.gpu)
     cluster.wait_for_room(options.least_workers, threads, options.gpu)
@@ -61,6 +97,7 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
     deadline = time.time() + options.deadline_seconds
     mailbox = Mailbox()
     arguments = {
+        "task": task,
         "job": job,
         "folder": storage / name,
         "scratch": cluster.scratch,
@@ -69,8 +106,9 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
         "deadline": deadline,
     }
     listener = _Listener(mailbox, options.epochs, progress, deadline)
-    _fit(_trainer(arguments, job.config, name, storage), listener)
-    return outcome_of(name, Checkpoints(storage / name), time.monotonic() - started, listener.nodes)
+    with worker_timeout(options.stall_seconds):
+        _fit(_trainer(arguments, job.config, name, storage), listener)
+    return listener
 
 
 def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path) -> Any:
@@ -78,17 +116,16 @@ def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path
     from ray.train.torch import TorchConfig, TorchTrainer
 
     options = config.training
-    elastic = (options.workers.min, options.workers.max) if isinstance(options.workers, WorkersConfig) else None
-    # Ray's watchdog asks each worker every few seconds how it is; one that was stopped does not answer.
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(options.stall_seconds)
+    wanted = options.workers
+    resize_seconds = wanted.resize_seconds if isinstance(wanted, WorkersConfig) else math.inf
     resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
     trainer = TorchTrainer(
         _ray_worker,
         train_loop_config=arguments,
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=round(options.stall_seconds)),
         scaling_config=ScalingConfig(
-            num_workers=elastic or options.most_workers,
-            elastic_resize_monitor_interval_s=options.workers.resize_seconds if elastic else 60.0,
+            num_workers=(wanted.min, wanted.max) if isinstance(wanted, WorkersConfig) else wanted,
+            elastic_resize_monitor_interval_s=resize_seconds,
             use_gpu=options.gpu,
             resources_per_worker=resources,
             placement_strategy=config.compute.placement.upper(),
@@ -130,11 +167,12 @@ def _root_cause(error: BaseException) -> BaseException:
 
 
 class _Listener:
-    """Turns the workers' messages into events while its context lasts, and remembers the first error."""
+    """Turns the workers' messages into events while its context lasts, and remembers the first error and the result."""
 
     def __init__(self, mailbox: Mailbox, epochs: int, progress: Progress, deadline: float) -> None:
         self.error: PipelineError | None = None
         self.nodes: set[str] = set()
+        self.result: Any = None
         self._mailbox, self._epochs, self._progress = mailbox, epochs, progress
         self._give_up_at = deadline + GRACE_SECONDS
         self._stop = threading.Event()
@@ -165,6 +203,8 @@ class _Listener:
                 self._give_up_at = min(self._give_up_at, time.time() + GRACE_SECONDS)
             elif message["kind"] == "worker":
                 self.nodes.add(message["node"])
+            elif message["kind"] == "result":
+                self.result = message["result"]
             else:
                 self._progress(event_of(message, self._epochs))
 
@@ -176,7 +216,10 @@ def _ray_worker(arguments: dict[str, Any]) -> None:
     tempfile.tempdir = None if arguments["scratch"] is None else str(arguments["scratch"])
     mailbox: Mailbox = arguments["mailbox"]
     try:
-        run_loop(arguments["job"], _RayWorker(arguments["folder"], arguments["deadline"], mailbox))
+        worker = _RayWorker(arguments["folder"], arguments["deadline"], mailbox)
+        result = arguments["task"](arguments["job"], worker)
+        if result is not None and worker.rank == 0:
+            mailbox.put({"kind": "result", "result": result}, wait=True)
     except PipelineError as error:  # raised on, Ray would try again what cannot succeed
         mailbox.put({"kind": "error", "error": error}, wait=True)
 

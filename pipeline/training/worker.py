@@ -16,7 +16,10 @@ class Worker(Protocol):
     rank: int
     world_size: int
     device: torch.device
-    checkpoints: Checkpoints
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Those of the run, in a folder that all workers see."""
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module made data-parallel."""

@@ -136,7 +136,7 @@ def test_unknown_key_is_told_before_other_problems() -> None:
             tree(window={"horizon": 5}, training={"closed_loop_steps": 6}),
             ["closed_loop_steps", "window.horizon (5)", "got 6"],
         ),
-        (tree(training={"batch_size": 3, "workers": 2}), ["batch_size", "training.workers (2)", "got 3"]),
+        (tree(training={"batch_size": 3, "workers": 4}), ["batch_size", "training.workers (4)", "got 3"]),
         (tree(training={"epochs": 0}), ["training.epochs", "greater than or equal to 1", "got 0"]),
         (tree(training={"epochs": "many"}), ["training.epochs", "integer", "got 'many'"]),
         (tree(training={"warmup": 1.0}), ["training.warmup", "less than 1"]),

@@ -99,13 +99,21 @@ def test_what_cannot_succeed_is_told_to_the_driver_and_not_tried_again(monkeypat
     box = Box()
     box.put = lambda message, wait: told.append({**message, "wait": wait})
     monkeypatch.setattr("pipeline.training.ray_train._RayWorker", lambda *arguments: None)
-    arguments = {"job": None, "folder": None, "scratch": None, "mailbox": box, "threads": 1, "deadline": 0.0}
+    arguments = {
+        "task": None,
+        "job": None,
+        "folder": None,
+        "scratch": None,
+        "mailbox": box,
+        "threads": 1,
+        "deadline": 0.0,
+    }
     error: Exception = TrainingError("the disk is full")
 
     def fail(job, worker):
         raise error
 
-    monkeypatch.setattr("pipeline.training.ray_train.run_loop", fail)
+    arguments["task"] = fail
     _ray_worker(arguments)
     assert told == [{"kind": "error", "error": error, "wait": True}]
     error = OSError(errno.EIO, os.strerror(errno.EIO))  # it may pass: Ray tries again
