@@ -14,15 +14,17 @@ MAILBOX_SECONDS = 30.0  # a mailbox that does not answer for so long is given up
 
 
 class Mailbox:
-    """Small messages from workers to the driver, over one actor; made by the driver, handed to the workers.
+    """Small messages from workers to the driver, over one actor on its node; made by the driver, handed to the workers.
 
     Messages of one sender arrive in order. A mailbox whose node is lost takes and gives nothing; it never raises.
     """
 
     def __init__(self) -> None:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._actor = ray.remote(num_cpus=0)(_Messages).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = ray.remote(num_cpus=0, scheduling_strategy=here)(_Messages).remote()
 
     def put(self, message: dict[str, Any], wait: bool = False) -> None:
         """Send; `wait` until it has arrived, which a process that is about to end must."""

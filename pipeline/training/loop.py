@@ -181,6 +181,7 @@ class Training:
             "steps": steps,
             "data_wait": waited / self.worker.world_size / seconds,
             "peak_memory_mb": self._peak_memory(),
+            "workers": self.worker.world_size,
         }
         if not math.isfinite(validation):
             self._report_failure(record, f"the validation error is not finite after epoch {state.epoch + 1}")

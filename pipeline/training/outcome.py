@@ -27,7 +27,7 @@ class TrainingOutcome:
         run_name: Its name.
         checkpoint: Folder of the weights with the lowest validation error, for `minconv.load`.
         history: One record per epoch: train_loss, validation_loss, learning_rate, seconds, frames_per_second,
-            data_wait (share of the time that training steps waited for data), peak_memory_mb, ….
+            data_wait (share of the time that training steps waited for data), peak_memory_mb, workers, ….
         seconds: Wall time of this call, start-up included.
         nodes: Ray's ids of the nodes that had a worker; none where it ran without Ray.
     """

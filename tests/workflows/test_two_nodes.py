@@ -49,16 +49,25 @@ class TwoNodes:
         self.token.touch(mode=0o600)
         self.token.write_text("4" * 64)
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._prefix = self._own_network()
         self.private = self._made_private()
-        port, dashboard, *others = free_ports(8)
+        port, dashboard, client = free_ports(3)
         self.address, self.dashboard = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
-        common = ["--block", "--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000"]
-        names = ("ray-client-server-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
-        places = [f"--{name}={other}" for name, other in zip((*names, *names[1:]), others, strict=False)]
-        head = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", *places[:3]]
-        self._start("head", [*common, "--head", f"--temp-dir={folder / 'r'}", *head])
-        self._start("worker", [*common, f"--address={self.address}", *places[3:]])
+        head = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
+        head += [f"--ray-client-server-port={client}", f"--temp-dir={folder / 'r'}"]
+        self._start("head", ["--head", *head])
+        self.join("worker")
+
+    def join(self, name: str) -> None:
+        """One more node."""
+        self._start(name, [f"--address={self.address}"])
+
+    def leave(self, name: str) -> None:
+        """The node is shut down."""
+        node = self._nodes.pop(name)
+        node.terminate()
+        node.wait(timeout=60)
 
     def _own_network(self) -> list[str]:
         """What to put before a command so that it runs where nobody else can connect; empty: that is not possible."""
@@ -86,9 +95,12 @@ class TwoNodes:
     def _start(self, name: str, options: list[str]) -> None:
         around = elsewhere(self.private) if name == "worker" and self.private else []
         log = self.folder / f"{name}.log"
+        common = ["--block", "--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000"]
+        names = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")
+        common += [f"--{name}={port}" for name, port in zip(names, free_ports(2), strict=True)]
         with log.open("wb") as out:
             node = subprocess.Popen(
-                [*self._prefix, *around, sys.executable, "-m", "ray.scripts.scripts", "start", *options],
+                [*self._prefix, *around, sys.executable, "-m", "ray.scripts.scripts", "start", *common, *options],
                 env=self._environment(
                     RAY_AUTH_MODE="token", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
                 ),
@@ -97,6 +109,7 @@ class TwoNodes:
                 cwd=self.folder,
             )
         self._processes.append(node)
+        self._nodes[name] = node
         end = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in log.read_text(errors="replace"):
             assert node.poll() is None, log.read_text(errors="replace")
