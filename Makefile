@@ -11,6 +11,9 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 PIP_FLAGS := --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
+# Whole files of tests side by side: their fixtures are made once a file.
+SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -46,11 +49,12 @@ demo: install ## simulate a fluid → archive → train → register → forecas
 
 .PHONY: test
 test: install ## the tests, without slow ones and those that start Ray
-	$(RUN) pytest
+	$(RUN) pytest $(SIDE_BY_SIDE)
 
 .PHONY: test-slow
 test-slow: install ## the slow tests and those that start Ray
-	$(RUN) pytest -m '(slow or cluster) and not services and not gpu'
+	$(RUN) pytest $(SIDE_BY_SIDE) -m 'slow and not cluster and not services and not gpu'
+	$(RUN) pytest -m 'cluster and not services and not gpu'
 
 .PHONY: test-services
 test-services: install ## MLflow on PostgreSQL (its programs must be installed) and an S3-compatible server
