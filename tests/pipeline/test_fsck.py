@@ -40,7 +40,7 @@ def whole(time_config: Config, scored, tmp_path_factory: pytest.TempPathFactory)
     (work / "forecasts").mkdir()
     with archive.open_dataset(config.archive_path) as dataset:
         dataset.drop_vars("mask").isel(time=slice(0, 3)).to_netcdf(work / "forecasts" / "a.nc")
-    for name in ("epoch-00001", "epoch-00002"):
+    for name in ("checkpoint-00001-0000000", "checkpoint-00002-0000000"):
         (work / "training" / "run" / name / "best").mkdir(parents=True)
         (work / "training" / "run" / name / "best" / "weights").write_bytes(b"abc")
         checkpoints.seal(work / "training" / "run" / name)
@@ -193,7 +193,7 @@ def test_torn_files_are_named(config):
     forecast, scorecard = work / "forecasts" / "a.nc", work / "scorecards" / "a.json"
     for path in (entry, report, forecast, scorecard):
         spoil(path)
-    torn = work / "training" / "run" / "epoch-00002"
+    torn = work / "training" / "run" / "checkpoint-00002-0000000"
     (torn / checkpoints.MANIFEST).unlink()
     problems = told(found(config))
     assert [one[:2] for one in problems] == [

@@ -228,7 +228,7 @@ def test_archive_info_and_log(home, config):
 def test_models_lists_versions_with_scores_and_age(config):
     header, _, row = done("models", "-c", config).splitlines()[1:]
     assert header.split()[:3] == ["version", "aliases", "verdict"]
-    assert re.match(r" +1 +champion +- +minconvgru +\d+\.\d+ +-?\d\.\d+ +\w{20} +[\d.]+ s", row)
+    assert re.match(r" +1 +champion +- +minconvgru +\d+\.\d+ +-?\d\.\d+ +\w{20} +(\d+ min )?[\d.]+ s", row)
 
 
 def test_evaluate_prints_the_scores_of_any_version(config):
