@@ -43,7 +43,8 @@ def log(context: Context, files: bool) -> None:
             context.console.line(f"  file     {file['sha256'][:8]} {file['name']}{part}")
         for one in commit.metadata.get("revised", []):
             times = f"{one['first']} to {one['last']}, {one['stop'] - one['start']} frames"
-            context.console.line(f"  revised  {one['variable']}, {times}, by {one['sha256'][:8]} {one['file']}")
+            verb = "filled " if one.get("fills") else "revised"
+            context.console.line(f"  {verb}  {one['variable']}, {times}, by {one['sha256'][:8]} {one['file']}")
 
 
 def verify(context: Context, snapshot_id: str | None) -> None:

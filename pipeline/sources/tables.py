@@ -67,7 +67,9 @@ def open_table(
         fields |= _fields(column, timely, frames, step, sensors, columns[column].units)
     lat, lon = _axis(sensors.lat), _axis(sensors.lon)
     coords = {"time": frames, "lat": lat, "lon": lon}
-    return xr.Dataset(fields, coords, attrs={"findings": tuple(faults.told)}).chunk()
+    silent = np.logical_or.reduce([np.isnan(fields[column][1]).all(axis=(1, 2)) for column in readings])
+    # a frame without any reading is missing, as that of a file is which does not have it
+    return xr.Dataset(fields, coords, attrs={"findings": tuple(faults.told)}).isel(time=~silent).chunk()
 
 
 def _read(path: Path, sensors: SensorConfig) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from ..config import Config
 from ..config_transforms import How
 from ..errors import SourceError
 from ..executor import DaskScheduler
+from ..gaps import GapPolicy
 from ..quality import Points, check_cadence, take_survey
 from .coarsening import coarsened
 from .deriving import amounts, derived
@@ -116,7 +117,7 @@ class _Stretches:
     """
 
     def __init__(self, config: Config, plan: Plan, ordered: Sequence[Candidate], archived: xr.Dataset | None) -> None:
-        self._resample, self._plan = config.source.resample, plan
+        self._resample, self._plan, self._gaps = config.source.resample, plan, GapPolicy.of(config.quality)
         self._archived = None if self._resample is not None or archived is None else archived["time"].values
         self._holders: dict[Any, tuple[Candidate, int]] = {}
         self._times: dict[Any, list[Times]] = {}
@@ -169,7 +170,7 @@ class _Stretches:
         if self._resample is None and not self._plan.timed(given):
             return None
         own = infer(one.times)
-        check_cadence(one.times, own)
+        check_cadence(one.times, own, self._gaps)
         known = own or infer(self._neighbours(one))
         if known is None:
             return None
