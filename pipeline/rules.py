@@ -72,6 +72,11 @@ RULES: dict[str, Rule] = {
             choices=_ANY,
         ),
         Rule("Q-LEVEL", "it lacks a level that other files of this variable have", keys=("variables.X.levels",)),
+        Rule(
+            "Q-MEMBER",
+            "it lacks the member of the ensemble that is taken, or is that of another",
+            keys=("source.member",),
+        ),
         Rule("Q-DIMENSIONS", "other dimensions than time, two of space and at most 'sample', or no numbers"),
         Rule(
             "Q-TIME",
