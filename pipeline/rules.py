@@ -220,6 +220,13 @@ RULES: dict[str, Rule] = {
             _ANY,
             ("sensors.max_spike",),
         ),
+        Rule(
+            "Q-FIX-CLOCK",
+            "readings a little before the time of a frame, by clocks that are early",
+            "fix",
+            (*_FIX, "off"),
+            ("sensors.clock_seconds",),
+        ),
         Rule("Q-FIX-LATE", "rows of a table that stand after later ones", "fix", _FIX),
     )
 }

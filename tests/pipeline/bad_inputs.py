@@ -738,6 +738,12 @@ CASES = (
         row("temp", lambda data: data.index == 170, lambda old: old + 12.0),
         max_spike={"temp": 8.0},
     ),
+    sensor(
+        "a clock seven seconds early",
+        "Q-FIX-CLOCK",
+        table(lambda data: data.assign(time=data["time"] - pd.Timedelta(minutes=5, seconds=7))),
+        "fix",
+    ),
     sensor("late rows", "Q-FIX-LATE", table(lambda data: pd.concat([data.iloc[30:], data.iloc[:30]])), "fix"),
     sensor(
         "a table of implausible values",
