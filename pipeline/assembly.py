@@ -43,6 +43,8 @@ class Candidate:
         fields: As the Archive keeps them.
         surveys: Of these fields.
         partners: Earlier files whose last frames are a part of its own first (`transforms.stretches`).
+        companions: Other files that have other variables of its frames, which it has as well (`transforms.pairing`).
+        lacks: What it waits for another file to have, to make a variable of; empty: nothing.
         needed: Whether its last frames are needed by those that come after it.
         rest: Time of the first of its frames that wait for others to make a frame of the Archive with; None: none do.
         lead: How many frames come before the first that the Archive can keep.
@@ -53,6 +55,8 @@ class Candidate:
     fields: xr.Dataset
     surveys: Mapping[str, VariableSurvey]
     partners: tuple[Candidate, ...] = ()
+    companions: tuple[Candidate, ...] = ()
+    lacks: str = ""
     needed: bool = False
     rest: Any = None
     lead: int = 0
@@ -95,7 +99,8 @@ class Assembly:
         """Files that need not be looked at again: all of their frames are used, and nothing waits for them."""
         whole = [one for one in self.used if all(one is not other for other in self.unfinished)]
         partners = [partner for one in self.used for partner in one.partners]
-        return {one.path: one for one in (*partners, *(one for one in whole if not one.needed))}
+        ended = [*partners, *(one for one in whole if not one.needed)]
+        return {one.path: one for each in ended for one in (each, *each.companions)}
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def assemble_times(
         if changed:
             revisions[candidate.path] = changed
         elif not fresh:
-            skipped.append(candidate.path)
+            skipped += [one.path for one in (candidate, *candidate.companions)]
         for name, found in fresh.items():
             pieces[name].append(_Piece(candidate, found))
     filled, run, missing = _run(pieces, archived, gaps)

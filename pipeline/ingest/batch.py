@@ -174,7 +174,6 @@ def examine(
                 # read now, so that what cannot be read is known of this file
                 statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
                 if held:
-                    plan.given(held)  # a file that has but a part of what a variable is made of is turned down
                     judged = judge(config, plan, path, sha256, dataset, held, lenience, cache)
                     batch.good.append(judged.candidate)
                     batch.warned += judged.warned

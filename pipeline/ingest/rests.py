@@ -25,12 +25,20 @@ def with_rests(assembly: Assembly, withheld: Sequence[Candidate]) -> Assembly:
         Rejection(
             "Q-GAP",
             one.path,
-            f"its frames from {time_text(one.rest)} on wait for the others that make a whole step; fetch the next file",
+            f"its frames from {time_text(one.rest)} on wait for {_awaited(one)}",
         )
         for one in (*assembly.used, *withheld)
         if one.rest is not None and one.path not in told
     )
     return replace(assembly, waiting=(*assembly.waiting, *rests))
+
+
+def _awaited(one: Candidate) -> str:
+    if one.lacks:
+        return (
+            f"{one.lacks!r}, of which and of its own a variable is made; fetch the file that has it at these very times"
+        )
+    return "the others that make a whole step; fetch the next file"
 
 
 def left_out(assembly: Assembly, first: bool, good: Sequence[Candidate]) -> list[Rejection]:
