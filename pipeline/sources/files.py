@@ -24,6 +24,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")  # of version 3, of version 2, of version 2 consolidated
 
+ICECHUNK_FOLDERS = {"refs", "snapshots"}  # branches and versions
+
 
 def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """The input files in `folder` that match one of `patterns`, by name; files that start with a dot are left out.
@@ -122,4 +124,4 @@ def check_container(path: Path) -> None:
 
 def is_icechunk(path: Path) -> bool:
     """Whether a folder looks like an Icechunk repository: its branches and its versions are there."""
-    return (path / "refs").is_dir() and (path / "snapshots").is_dir()
+    return all((path / name).is_dir() for name in ICECHUNK_FOLDERS)
