@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import archive
+from pipeline import archive, kept_statistics
 from pipeline.errors import ArchiveError
 
 from .console import bytes_text
@@ -75,11 +75,13 @@ def export(context: Context, out: Path, snapshot_id: str | None) -> None:
 
 
 def collect(context: Context, apply: bool) -> None:
-    """Drop old versions that no registered model names."""
+    """Drop old versions that no registered model names, and the statistics that are kept of versions that are gone."""
     versions = context.registry.versions() if context.has_registry else []
     pinned = {version.tags["snapshot_id"] for version in versions if "snapshot_id" in version.tags}
-    keep_days = context.config.archive.keep_days
-    found = archive.collect(context.config.archive_path, pinned, keep_days, apply)
+    path, keep_days = context.config.archive_path, context.config.archive.keep_days
+    found = archive.collect(path, pinned, keep_days, apply)
+    there = {commit.snapshot_id for commit in archive.log(path)} - {commit.snapshot_id for commit in found.dropped}
+    statistics = kept_statistics.prune(context.config, there | pinned, apply)
     console, would = context.console, "" if apply else "would be "
     for commit in found.dropped:
         console.line(
@@ -91,3 +93,5 @@ def collect(context: Context, apply: bool) -> None:
         f"{len(found.dropped)} versions older than {keep_days} days and {found.chunks} chunks "
         f"({bytes_text(found.bytes)} in all) {would or 'were '}dropped{'' if apply else '; --apply does it'}"
     )
+    if statistics:
+        console.line(f"{statistics} file(s) of statistics of versions that are gone {would or 'were '}removed")

@@ -33,6 +33,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.epochs=5; repeatable."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results only: no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="All of it as one JSON document, in place of tables and lines.")]
 Data = Annotated[
     str | None,
     typer.Option("--data", metavar="DIR|URL", help="Folder of the input files, or its URL, in place of source.path."),

@@ -132,7 +132,7 @@ def _places(path: Path, sensors: SensorConfig) -> pd.DataFrame:
 
 def _step(sensors: SensorConfig) -> np.timedelta64:
     """Length of a frame."""
-    return np.timedelta64(round(sensors.step_hours * 3600), "s").astype("timedelta64[ns]")
+    return np.timedelta64(round(sensors.step_hours * 3600) * 10**9, "ns")
 
 
 def _check_share(column: str, kept: int, total: int, sensors: SensorConfig, faults: Faults) -> None:

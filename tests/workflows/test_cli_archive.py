@@ -83,3 +83,21 @@ def test_collection_says_what_it_would_do_and_does_it_on_request(configuration: 
         assert result.stdout.startswith("0 versions older than 30 days and 0 chunks")
         assert said in result.stdout
     assert archive.head(path) == head
+
+
+def test_statistics_of_versions_that_are_gone_go_with_them(configuration: Path) -> None:
+    path = configuration.parent / "runs" / "weather" / "archive"
+    kept = path.parent / "statistics"
+    kept.mkdir()
+    head, files = archive.head(path), []
+    for name in (head, "GONE0000000000000000", "GONE1111111111111111"):
+        files.append(kept / f"{name}-0a1b2c3d.json")
+        files[-1].write_text("{}")
+    would = "2 file(s) of statistics of versions that are gone would be removed"
+    assert would in invoke("gc", configuration).stdout
+    assert all(file.exists() for file in files)
+    assert (
+        "2 file(s) of statistics of versions that are gone were removed"
+        in invoke("gc", configuration, "--apply").stdout
+    )
+    assert [file.exists() for file in files] == [True, False, False]
