@@ -64,5 +64,6 @@ def _joined(own: Candidate, others: Iterable[Candidate]) -> Candidate:
 
 def _frame(one: Candidate) -> tuple[Any, ...]:
     """What files must share to be put together: times, and the grid but for rounding."""
-    grid = tuple(one.fields[dim].values.astype("float32").tobytes() for dim in one.fields.dims if dim != "time")
-    return one.times.tobytes(), one.times.dtype.kind, tuple(one.fields.dims), grid
+    dims = sorted(str(dim) for dim in one.fields.dims if dim != "time")
+    grid = tuple(one.fields[dim].values.astype("float32").tobytes() for dim in dims)
+    return one.times.tobytes(), one.times.dtype.kind, tuple(dims), grid
