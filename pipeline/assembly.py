@@ -288,7 +288,7 @@ def _new_rows(
     """
     rows = new
     for piece in before:
-        if not len(new) or piece.times[-1] < candidate.times[new[0]]:
+        if not len(new) or piece.candidate.times[piece.rows[-1]] < candidate.times[new[0]]:
             continue
         _compare(_rows(candidate.fields[name], new), piece)
         rows = rows[~np.isin(candidate.times[rows], piece.times)]
