@@ -18,12 +18,13 @@ def info(context: Context) -> None:
     """What an archive holds."""
     found = archive.info(context.config.archive_path)
     dims = ", ".join(f"{name} {size}" for name, size in found.dims.items())
+    missing = f", {found.missing} frame(s) in gaps" if found.missing else ""
     rows = [
         ("archive", str(found.path)),
         ("snapshot_id", f"{found.snapshot_id} (of {found.commits} commits)"),
         ("dimensions", dims),
         ("variables", ", ".join(f"{name} [{units}]" for name, units in found.variables.items())),
-        ("times", f"{found.first_time} to {found.last_time}"),
+        ("times", f"{found.first_time} to {found.last_time}{missing}"),
         ("chunks", " x ".join(map(str, found.chunks)) + ", in shards of " + " x ".join(map(str, found.shards))),
         ("on disk", bytes_text(found.size_bytes)),
     ]
