@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ import xarray as xr
 from .cadence import Times, infer
 from .errors import SourceError
 from .fields import time_text
+from .gaps import NO_GAPS, GapPolicy
+from .presence import present, with_missing
 from .quality import Rejection, VariableSurvey
 from .revision import Revision, check_unclaimed, find_revisions, other_values_text
 
@@ -41,6 +43,8 @@ class Candidate:
         fields: As the Archive keeps them.
         surveys: Of these fields.
         partners: Earlier files whose last frames are a part of its own first (`transforms.stretches`).
+        companions: Other files that have other variables of its frames, which it has as well (`transforms.pairing`).
+        lacks: What it waits for another file to have, to make a variable of; empty: nothing.
         needed: Whether its last frames are needed by those that come after it.
         rest: Time of the first of its frames that wait for others to make a frame of the Archive with; None: none do.
         lead: How many frames come before the first that the Archive can keep.
@@ -51,6 +55,8 @@ class Candidate:
     fields: xr.Dataset
     surveys: Mapping[str, VariableSurvey]
     partners: tuple[Candidate, ...] = ()
+    companions: tuple[Candidate, ...] = ()
+    lacks: str = ""
     needed: bool = False
     rest: Any = None
     lead: int = 0
@@ -93,19 +99,26 @@ class Assembly:
         """Files that need not be looked at again: all of their frames are used, and nothing waits for them."""
         whole = [one for one in self.used if all(one is not other for other in self.unfinished)]
         partners = [partner for one in self.used for partner in one.partners]
-        return {one.path: one for one in (*partners, *(one for one in whole if not one.needed))}
+        ended = [*partners, *(one for one in whole if not one.needed)]
+        return {one.path: one for each in ended for one in (each, *each.companions)}
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """The frames of one variable from `start` on that a candidate adds."""
+    """The frames of one variable, by number, that a candidate adds."""
 
     candidate: Candidate
-    start: int
+    rows: np.ndarray[Any, np.dtype[np.intp]]
 
     @property
     def times(self) -> Times:
-        return self.candidate.times[self.start :]
+        times: Times = self.candidate.times[self.rows]
+        return times
+
+    def fields(self, name: str, times: Times) -> xr.Dataset:
+        """Those of its frames that are at these times."""
+        chosen: xr.Dataset = _rows(self.candidate.fields[[name]], self.rows[np.isin(self.times, times)])
+        return chosen
 
 
 def assemble_times(
@@ -114,11 +127,12 @@ def assemble_times(
     archived: xr.Dataset | None,
     revise: bool = False,
     taken: Mapping[str, int] | None = None,
+    gaps: GapPolicy = NO_GAPS,
 ) -> Assembly:
     """Join files along time.
 
     Committed are the times for which every variable is there, from the end of the Archive (or the first such time) on
-    up to the first gap.
+    up to the first gap that is not allowed, and those that fill a gap in the Archive.
 
     Args:
         candidates: In any order.
@@ -128,6 +142,7 @@ def assemble_times(
             the next revises it in the next batch, as if it had come later.
         taken: How many frames were taken before, of files (by sha256) of which more is to come; they may have been
             revised since and are not looked at.
+        gaps: Which gaps are allowed.
     """
     pieces: dict[str, list[_Piece]] = {name: [] for name in names}
     revisions: dict[Path, list[Revision]] = {}
@@ -135,40 +150,44 @@ def assemble_times(
     rejected: list[Rejection] = []
     contradicting: list[Rejection] = []
     ordered = sorted(candidates, key=lambda one: (one.times[0], one.path.name))
+    there = None if archived is None else archived["time"].values[present(archived)]
     for candidate in ordered:
         own = [name for name in names if name in candidate.fields]
         try:
-            end = 0 if archived is None else _archived_frames(candidate.times, archived["time"].values)
-            changed = []
-            if archived is not None:
-                both = candidate.fields[own].isel(time=slice((taken or {}).get(candidate.digest, 0), end))
+            new, changed = np.arange(len(candidate.times)), []
+            if archived is not None and there is not None:
+                _check_archived(candidate.times, archived["time"].values)
+                known = np.isin(candidate.times, there)
+                new, old = np.flatnonzero(~known), np.flatnonzero(known)
+                both = _rows(candidate.fields[own], old[old >= (taken or {}).get(candidate.digest, 0)])
                 changed = find_revisions(candidate.path, candidate.digest, both, archived)
             if changed and not revise:
                 raise SourceError("Q-OVERLAP", other_values_text(changed))
-            starts = {name: _first_new(candidate, name, end, pieces[name]) for name in own}
+            rows = {name: _new_rows(candidate, name, new, pieces[name]) for name in own}
             check_unclaimed(changed, [one for found in revisions.values() for one in found])
         except SourceError as error:
             later = revise and error.rule == "Q-OVERLAP"
             (contradicting if later else rejected).append(Rejection(error.rule, candidate.path, error.message))
             continue
-        fresh = {name: start for name, start in starts.items() if start < len(candidate.times)}
+        fresh = {name: found for name, found in rows.items() if len(found)}
         if changed:
             revisions[candidate.path] = changed
         elif not fresh:
-            skipped.append(candidate.path)
-        for name, start in fresh.items():
-            pieces[name].append(_Piece(candidate, start))
-    run = _run(pieces, archived)
+            skipped += [one.path for one in (candidate, *candidate.companions)]
+        for name, found in fresh.items():
+            pieces[name].append(_Piece(candidate, found))
+    filled, run, missing = _run(pieces, archived, gaps)
     revising = [candidate for candidate in ordered if candidate.path in revisions]
-    used, unfinished, waiting = _shares(pieces, run, archived, revising)
+    used, unfinished, waiting = _shares(pieces, np.concatenate([filled, run]), archived, revising)
+    filling = _fills(pieces, filled, archived) if archived is not None and len(filled) else []
     return Assembly(
-        _joined(pieces, run) if len(run) else None,
+        with_missing(_joined(pieces, run), missing) if len(run) else None,
         used,
         unfinished,
         tuple(skipped),
         tuple(rejected),
         (*contradicting, *waiting),
-        tuple(one for found in revisions.values() for one in found),
+        (*(one for found in revisions.values() for one in found), *filling),
     )
 
 
@@ -237,14 +256,13 @@ def _sample_is_known(
     return False
 
 
-def _archived_frames(times: Times, archived: Times) -> int:
-    """How many of a file's times the Archive has, which must be the first of them.
+def _check_archived(times: Times, archived: Times) -> None:
+    """Those of a file's times that lie before the Archive's end are the Archive's own.
 
     Raises:
-        SourceError: ``Q-EARLY`` or ``Q-TIME``: some that lie before its end are not in it.
+        SourceError: ``Q-EARLY`` or ``Q-TIME``.
     """
-    count = int((times <= archived[-1]).sum())
-    strange = np.setdiff1d(times[:count], archived)
+    strange = np.setdiff1d(times[times <= archived[-1]], archived)
     if len(strange) and strange[0] < archived[0]:
         raise SourceError(
             "Q-EARLY",
@@ -258,28 +276,29 @@ def _archived_frames(times: Times, archived: Times) -> int:
             f"{len(strange)} of its times, from {time_text(strange[0])} on, lie before the end of the archive "
             f"({time_text(archived[-1])}) but are not in it; only later times can be appended",
         )
-    return count
 
 
-def _first_new(candidate: Candidate, name: str, archived: int, before: Sequence[_Piece]) -> int:
-    """Index of the first frame that neither the Archive nor another file of the batch has.
+def _new_rows(
+    candidate: Candidate, name: str, new: np.ndarray[Any, np.dtype[np.intp]], before: Sequence[_Piece]
+) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Of the frames that the Archive lacks those that no other file of the batch has either.
 
     Raises:
         SourceError: ``Q-OVERLAP``.
     """
-    start = archived
+    rows = new
     for piece in before:
-        if piece.candidate.times[-1] < candidate.times[0]:
+        if not len(new) or piece.candidate.times[piece.rows[-1]] < candidate.times[new[0]]:
             continue
-        _compare(candidate.fields[name].isel(time=slice(archived, None)), piece)
-        start = max(start, int((candidate.times <= piece.times[-1]).sum()))
-    return start
+        _compare(_rows(candidate.fields[name], new), piece)
+        rows = rows[~np.isin(candidate.times[rows], piece.times)]
+    return rows
 
 
 def _compare(field: xr.DataArray, piece: _Piece) -> None:
-    other = piece.candidate.fields[field.name].isel(time=slice(piece.start, None))
+    other = _rows(piece.candidate.fields[field.name], piece.rows)
     common, mine, theirs = np.intersect1d(field["time"].values, other["time"].values, return_indices=True)
-    if len(common) and not _equal(field.isel(time=mine), other.isel(time=theirs), "time"):
+    if len(common) and not _equal(_rows(field, mine), _rows(other, theirs), "time"):
         raise SourceError(
             "Q-OVERLAP",
             f"variable {field.name!r} has other values than {piece.candidate.path.name} between "
@@ -301,21 +320,38 @@ def _equal(first: xr.DataArray, second: xr.DataArray, axis: str) -> bool:
     return True
 
 
-def _run(pieces: Mapping[str, Sequence[_Piece]], archived: xr.Dataset | None) -> Times:
-    """The times to commit: present for every variable, without a gap, following the archive."""
+def _run(
+    pieces: Mapping[str, Sequence[_Piece]], archived: xr.Dataset | None, gaps: GapPolicy
+) -> tuple[Times, Times, Times]:
+    """The times to commit, present for every variable, and the times that are missing among them.
+
+    Returns:
+        Times that fill gaps in the Archive, times that follow it up to the first gap that is not allowed, and the times
+        in gaps that are.
+    """
     each = [np.concatenate([piece.times for piece in row]) if row else np.array([]) for row in pieces.values()]
     if not all(len(times) for times in each):
-        return np.array([])
+        return (np.array([]),) * 3
     common: Times = functools.reduce(np.intersect1d, each)
     if archived is None:
-        cadence = infer(common)
-        breaks = [] if cadence is None else np.flatnonzero(~cadence.follows(common)).tolist()
-        return common[: breaks[0] + 1] if breaks else common
+        row = gaps.row(common, infer(common))
+        return common[:0], common[: row.count], row.missing
     old = archived["time"].values
-    chain = np.concatenate([old[-1:], common])
-    cadence = infer(old) or infer(chain)
-    breaks = [] if cadence is None else np.flatnonzero(~cadence.follows(chain)).tolist()
-    return chain[1 : breaks[0] + 1] if breaks else common
+    later = common > old[-1]
+    chain = np.concatenate([old[-1:], common[later]])
+    row = gaps.row(chain, infer(old) or infer(chain))
+    return common[~later], chain[1 : row.count], row.missing
+
+
+def _fills(pieces: Mapping[str, Sequence[_Piece]], filled: Times, archived: xr.Dataset) -> list[Revision]:
+    """What comes for frames that the Archive lacks."""
+    return [
+        replace(one, fills=True)
+        for name, row in pieces.items()
+        for piece in row
+        if (fields := piece.fields(name, filled)).sizes["time"]
+        for one in find_revisions(piece.candidate.path, piece.candidate.digest, fields, archived)
+    ]
 
 
 def _shares(
@@ -342,20 +378,27 @@ def _why(time: Any, pieces: Mapping[str, Sequence[_Piece]], end: Any) -> str:
     start = f"its frames from {time_text(time)} on wait for"
     if lacking:
         return f"{start} {', '.join(lacking)} at these times, expected all variables; fetch those files"
-    return f"{start} those between {time_text(end)} and then, expected no gap; fetch those"
+    return (
+        f"{start} those between {time_text(end)} and then, expected no gap; fetch those, or allow such a gap by "
+        "quality.longest_gap or quality.allowed_gaps"
+    )
 
 
 def _joined(pieces: Mapping[str, Sequence[_Piece]], run: Times) -> xr.Dataset:
     fields = []
     for name, row in pieces.items():
-        parts = []
-        for piece in row:
-            taken = np.flatnonzero(np.isin(piece.times, run)) + piece.start
-            if len(taken):
-                # regular times and a run without gaps: what is taken of a piece is contiguous
-                parts.append(piece.candidate.fields[[name]].isel(time=slice(int(taken[0]), int(taken[-1]) + 1)))
-        fields.append(_concat(parts, "time"))
+        parts = [part for piece in row if (part := piece.fields(name, run)).sizes["time"]]
+        joined = _concat(parts, "time")
+        # a file may have filled a gap within another one
+        ordered = joined.indexes["time"].is_monotonic_increasing
+        fields.append(joined if ordered else joined.sortby("time"))
     return xr.merge(fields, join="override", compat="override", combine_attrs="override")
+
+
+def _rows(fields: Any, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Any:
+    """Frames by number; as a slice where they follow each other, which copies nothing."""
+    whole = len(rows) > 0 and rows[-1] - rows[0] == len(rows) - 1
+    return fields.isel(time=slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows)
 
 
 def _concat(parts: Sequence[xr.Dataset], axis: str) -> xr.Dataset:

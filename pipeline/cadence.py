@@ -3,6 +3,7 @@
 cadence = infer(times)                  # Cadence(seconds=3600.0)
 cadence.follows(times)                  # whether each time comes one step after the one before
 cadence.after(times[-1], 3)             # the three times that come next
+cadence.between(times[0], times[-1])    # all that lie between the two
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class Cadence:
         months = start + self.months * steps
         ends = (months + 1).astype(last.dtype) - np.timedelta64(1, "D")
         return np.asarray(np.minimum(months.astype(last.dtype) + (last - start.astype(last.dtype)), ends))
+
+    def between(self, before: Any, after: Any) -> Times | None:
+        """The times between two that are a whole number of steps apart; None where they are not."""
+        pair = np.asarray([before, after])
+        steps = float(np.diff(_months(pair) / self.months if self.months else _seconds(pair) / self.seconds)[0])
+        if steps < 0.5 or abs(steps - round(steps)) > 1e-3:
+            return None
+        return self.after(pair[0], round(steps) - 1)
 
     def __str__(self) -> str:
         if self.months:

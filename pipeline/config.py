@@ -75,7 +75,9 @@ __all__ = [
 ]
 
 # Dimensions and coordinates of archives and forecasts, which a variable cannot be called.
-RESERVED_NAMES = ("time", "lat", "lon", "y", "x", "sample", "mask", "init_time", "lead_time", "valid_time")
+RESERVED_NAMES = (
+    "time", "lat", "lon", "y", "x", "sample", "mask", "present", "init_time", "lead_time", "valid_time",
+)  # fmt: skip
 
 
 class Config(Section):
@@ -190,6 +192,21 @@ class Config(Section):
             if variable.resample is not None and self.source.resample is None:
                 raise ValueError(f"variables.{name}.resample goes with source.resample; set its step, or remove it")
         check_order({name: variable.derive for name, variable in self.variables.items()})
+        self._check_gaps()
+
+    def _check_gaps(self) -> None:
+        """A frame beside a gap is whole: it is not made of frames within the gap as well."""
+        if self.quality.longest_gap is None and not self.quality.allowed_gaps:
+            return
+        sums = [
+            name for name, one in self.variables.items() if "rate" in (one.derive or {}) and one.accumulated != "step"
+        ]
+        if sums or self.source.resample is not None:
+            made = "source.resample" if self.source.resample is not None else f"variables.{sums[0]}.derive: rate"
+            raise ValueError(
+                f"quality.longest_gap and quality.allowed_gaps do not go with {made}, by which a frame is made of "
+                "several frames of the input; remove one of them"
+            )
 
     def _check_generated(self, generate: GenerateConfig) -> None:
         """The simulation is the source, and its frames and grid suffice for the windows and the model."""

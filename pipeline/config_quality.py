@@ -7,13 +7,40 @@ What lives here: the section. What does not: the table of rules (`rules`), the c
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from .config_sections import Number, Positive, Section
+from .config_transforms import Duration, seconds_of
 from .rules import RULES, Action
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads 2023-03-01 as a date; how fine it is says how long it lasts."""
+    if isinstance(value, datetime.datetime):
+        utc = value if value.tzinfo is None else value.astimezone(datetime.UTC)
+        return utc.replace(tzinfo=None).isoformat()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return value.removesuffix("Z") if isinstance(value, str) else value
+
+
+def _in_order(period: tuple[str, str]) -> tuple[str, str]:
+    try:
+        first, last = np.datetime64(period[0]), np.datetime64(period[1])
+    except ValueError as error:
+        raise ValueError(f"must be dates like 2023-03-01 or 2023-03-01T06:00 (UTC), got {', '.join(period)}") from error
+    if last + 1 <= first:
+        raise ValueError(f"must end after it begins, got {period[0]} to {period[1]}")
+    return period
+
+
+Moment = Annotated[str, BeforeValidator(_as_text)]
+Period = Annotated[tuple[Moment, Moment], AfterValidator(_in_order)]
 
 
 class QualityConfig(Section):
@@ -31,6 +58,15 @@ class QualityConfig(Section):
     tiny_negative: dict[str, Annotated[Number, Field(ge=0.0)]] = Field(
         {},
         description="by variable: how far below zero a value is put to zero (Q-FIX-NEGATIVE); else by standard name",
+    )
+    longest_gap: Duration | None = Field(
+        None,
+        description="gaps in time of up to so long (e.g. 6h, 2d) do not stop the archive: their frames are missing, "
+        "windows leave them out, and a file that comes late fills them; none: what follows a gap waits",
+    )
+    allowed_gaps: tuple[Period, ...] = Field(
+        (),
+        description="periods in which a gap may last however long, e.g. [[2023-03-01, 2023-03-14]]; both ends included",
     )
     max_values: Positive = Field(2**36, description="values of one variable in one file; more break Q-BUDGET")
 
@@ -56,6 +92,11 @@ class QualityConfig(Section):
             if action not in choices:
                 raise ValueError(f"{rule} can be {', '.join(choices)}, got {action!r}")
         return rules
+
+    @property
+    def longest_gap_seconds(self) -> float:
+        """How long a gap may last that is in no allowed period."""
+        return 0.0 if self.longest_gap is None else float(seconds_of(self.longest_gap))
 
     @property
     def actions(self) -> dict[str, Action]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .config_grid import GridAxes
 from .config_sections import Number, Positive, Share
@@ -22,6 +22,9 @@ class SensorConfig(GridAxes):
     method: GriddingMethod = Field("inverse_distance", description="how values at grid points are made of readings")
     step_hours: Annotated[Number, Field(gt=0.0)] = Field(
         1.0, description="a frame holds the readings from its time on for so many hours"
+    )
+    clock_seconds: Annotated[Number, Field(ge=0.0)] = Field(
+        60.0, description="a reading up to so long before the time of a frame counts as made at that time"
     )
     keep_hours: Annotated[Number, Field(ge=0.0)] = Field(
         0.0, description="a station that is silent counts with its last reading for so many hours more"
@@ -47,3 +50,12 @@ class SensorConfig(GridAxes):
     columns: dict[Literal["station", "time", "lat", "lon"], str] = Field(
         default_factory=dict, description="names of columns where they differ: station, time, lat, lon"
     )
+
+    @model_validator(mode="after")
+    def _clocks_are_nearer_than_frames(self) -> SensorConfig:
+        if self.clock_seconds > 900.0 * self.step_hours:
+            raise ValueError(
+                f"clock_seconds must be at most a quarter of step_hours ({900.0 * self.step_hours:g} s), got "
+                f"{self.clock_seconds:g}; a clock that is off more belongs to a station to look at"
+            )
+        return self

@@ -19,6 +19,7 @@ from .assembly import Assembly, Candidate, sample_numbers
 from .config import Config
 from .fields import time_text
 from .holdings import Holdings
+from .presence import present
 from .quality import Rejection
 from .reference import Reference, mask_coordinate
 from .revision import revised_text
@@ -103,7 +104,7 @@ def notes(
 def headline(assembly: Assembly) -> str:
     """What a commit does, in a line: ``ingest 2 file(s): 2020-01-03T00:00 to 2020-01-03T23:00, 24 frames``."""
     parts = [] if assembly.fields is None else [coverage(assembly.fields)]
-    parts += [revised_text(assembly.revisions)] if assembly.revisions else []
+    parts += revised_text(assembly.revisions)
     return f"ingest {len(assembly.used)} file(s): {'; '.join(parts)}"
 
 
@@ -120,9 +121,16 @@ def _code_version() -> str:
         return "unknown"
 
 
+def extent(fields: xr.Dataset) -> int:
+    """Number of samples, or of frames that are there."""
+    return int(fields.sizes["sample"] if "sample" in fields.dims else present(fields).sum())
+
+
 def coverage(fields: xr.Dataset) -> str:
     """First and last time and number of frames, or number of samples, in words."""
     if "sample" in fields.dims:
         return f"{fields.sizes['sample']} samples of {fields.sizes['time']} frames"
     times = fields["time"].values
-    return f"{time_text(times[0])} to {time_text(times[-1])}, {len(times)} frames"
+    missing = int((~present(fields)).sum())
+    lacking = f" of which {missing} {'is' if missing == 1 else 'are'} missing" if missing else ""
+    return f"{time_text(times[0])} to {time_text(times[-1])}, {len(times)} frames{lacking}"

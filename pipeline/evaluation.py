@@ -212,10 +212,13 @@ class _BatchScorer:
 
 
 def frames_at(reader: FrameReader, cases: Sequence[Window], length: int) -> NDArray[np.float32]:
-    """What the Archive holds, in physical units, [B, T, C, H, W], NaN where masked."""
-    times = np.stack([reader.times[case.start : case.start + length] for case in cases])
+    """What the Archive holds, in physical units, [B, T, C, H, W], NaN where masked or missing."""
+    times, there = (
+        np.stack([every[case.start : case.start + length] for case in cases])
+        for every in (reader.times, reader.present)
+    )
     frames = reader.physical(reader.read(cases, length)[0].numpy(), times)
-    return np.where(reader.mask.numpy(), frames, np.float32(np.nan))
+    return np.where(reader.mask.numpy() & there[:, :, None, None, None], frames, np.float32(np.nan))
 
 
 def case_name(reader: FrameReader, case: Window, history: int) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from .errors import ArchiveError
+from .presence import PRESENT
 
 FIELD_DIMS = (("sample", "time", "y", "x"), ("time", "lat", "lon"), ("time", "y", "x"))
 
@@ -30,7 +31,7 @@ def field_dims(dataset: xr.Dataset) -> tuple[str, ...]:
 def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset in the Archive's dtype and dimension order, without encodings inherited from its files.
 
-    Coordinates over both dimensions of space stay: the mask, and static fields.
+    Coordinates over both dimensions of space stay, the mask and static fields, and which frames are there.
 
     Raises:
         ArchiveError: The dimensions are none of `FIELD_DIMS`, or one has no coordinate.
@@ -46,7 +47,7 @@ def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
             f"fields of an archive need a coordinate for every dimension; {missing[0]!r} has none; add it"
         )
     kept = moved.drop_vars(
-        [name for name, data in moved.coords.items() if name not in order and data.dims != order[-2:]]
+        [name for name, data in moved.coords.items() if name not in (*order, PRESENT) and data.dims != order[-2:]]
     )
     return numbered(kept, 0).transpose(*order, missing_dims="ignore").astype("float32").drop_encoding()
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -101,6 +102,23 @@ class FilePattern:
         following = sorted(set(starts.values()))
         after = dict(itertools.pairwise(following))
         return {key: max(start + span, after[start]) for key, start in starts.items() if start in after}
+
+    def past(
+        self, names: Mapping[_Key, str], last: datetime.datetime, missing: Sequence[datetime.datetime] = ()
+    ) -> set[_Key]:
+        """The files that by the times in their names hold nothing after `last`, and nothing at a time that is missing.
+
+        Args:
+            names: As in `ends`.
+            last: The last time that is there, less what is to be looked at again.
+            missing: Ascending times before it that are not there.
+        """
+        found = set()
+        for key, until in self.ends(names).items():
+            start = self.start(names[key])
+            if until <= last and start is not None and bisect_left(missing, start) == bisect_left(missing, until):
+                found.add(key)
+        return found
 
 
 def leads_out(name: str) -> bool:

@@ -31,6 +31,7 @@ from .errors import ForecastError
 from .fields import time_text
 from .grid import GridSpec
 from .lineage import code_version
+from .presence import whole
 from .registry import RegisteredModel
 from .tiled_rollout import on_tiles, tiled_rollout
 from .tiles import Halo, Tiling
@@ -95,7 +96,7 @@ def forecast(
         model: The registered version.
         config: Names the archive and the default of `steps`.
         snapshot_id: The version of the Archive to start from.
-        init_time: Valid time of the last frame seen (ISO 8601); None: the newest frame.
+        init_time: Valid time of the last frame seen (ISO 8601); None: the newest frame with a whole history.
         sample: In an Archive of samples, which one; None: the first of the test split.
         steps: Lead times; None: the configured ones.
 
@@ -106,11 +107,11 @@ def forecast(
     if reader.sampled and sample is None and init_time is None:
         with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
             sample = make_splits(dataset, config.split, config.gap).test.samples.start
-    wanted_steps = steps or config.forecast_steps
+    wanted_steps, history = steps or config.forecast_steps, int(model.metadata["history"])
     cases = cases_at(
         reader,
-        int(model.metadata["history"]),
-        init_times=_newest_start(reader, wanted_steps) if init_time is None else (_parse_time(init_time),),
+        history,
+        init_times=_newest_start(reader, history, wanted_steps) if init_time is None else (_parse_time(init_time),),
         samples=() if sample is None else (sample,),
     )
     title = (
@@ -126,11 +127,13 @@ def forecast(
     return make_forecast(model, reader, cases, wanted_steps, attributes)
 
 
-def _newest_start(reader: FrameReader, steps: int) -> tuple[Any, ...]:
-    """The newest time for which the forcing variables are known for all steps; empty where there are none of them."""
-    if reader.sampled or not reader.forcing_variables:
+def _newest_start(reader: FrameReader, history: int, steps: int) -> tuple[Any, ...]:
+    """The newest time whose history has no gap and for which the forcing variables are known for all steps; empty
+    where there is none.
+    """
+    if reader.sampled:
         return ()
-    return (reader.times[max(len(reader.times) - 1 - steps, 0)],)
+    return tuple(reader.times[whole(reader.present, history, steps if reader.forcing_variables else 0)[-1:]])
 
 
 def _parse_time(text: str) -> np.datetime64:
@@ -155,7 +158,7 @@ def cases_at(
         samples: Sample numbers; a forecast starts after the first `history` frames.
 
     Raises:
-        ForecastError: A time or sample is not in the Archive, or has too few frames before it.
+        ForecastError: A time or sample is not in the Archive, or has too few frames or a gap before it.
     """
     if reader.sampled:
         if init_times:
@@ -312,6 +315,12 @@ def _case_at_time(reader: FrameReader, history: int, time: Any) -> Window:
         raise ForecastError(
             f"init_time {time_text(time)} cannot be started from: the archive and a history of {history} frames allow "
             f"{time_text(first)} to {time_text(times[-1])} at the archive's own times; choose one of these"
+        )
+    there = reader.present[found[0] - history + 1 : found[0] + 1]
+    if not there.all():
+        raise ForecastError(
+            f"init_time {time_text(time)} cannot be started from: {int((~there).sum())} of its history of {history} "
+            "frames are missing from the archive; ingest them, or choose a time without a gap before it"
         )
     return Window(0, int(found[0]) - history + 1)
 

@@ -1,8 +1,8 @@
 """Statistics of versions of an Archive, kept, so that those of the next version need only what is new in it.
 
 What lives here: which earlier sums a version's can be made of, and what has to be read for that; one small JSON file
-per version and training split, in the folder `statistics` of a pipeline. What does not: the reading and summing
-(`statistics`).
+per version and training split, in the folder `statistics` of a pipeline, which goes when the version does. What does
+not: the reading and summing (`statistics`).
 
     statistics = training_statistics(config, snapshot_id, dataset, ["t2m"], splits.train)
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def training_statistics(
     Raises:
         ArchiveError: A variable is missing, or has no valid value in the training split.
     """
-    folder, commits = config.work_dir / "statistics", archive.log(config.archive_path, snapshot_id)
+    folder, commits = _folder(config), archive.log(config.archive_path, snapshot_id)
     afresh = KeptSums("", replace(train, frames=Span(train.frames.start, train.frames.start)), {})
     plans = [
         (base, _changes(base, commits, variables, train, int(dataset.sizes["time"])))
@@ -104,6 +104,24 @@ def training_statistics(
     if (base.snapshot_id, base.train) != (snapshot_id, train):
         _keep(folder, KeptSums(snapshot_id, train, sums))
     return Statistics.of(sums, snapshot_id)
+
+
+def prune(config: Config, stay: Collection[str], apply: bool) -> int:
+    """Remove the sums of versions that are gone; how many files that is, or, without `apply`, would be.
+
+    Args:
+        config: Names the folder of the kept sums.
+        stay: The snapshot_ids whose sums stay.
+        apply: Do it.
+    """
+    gone = [path for path in _folder(config).glob("*-*.json") if path.stem.rpartition("-")[0] not in stay]
+    for path in gone if apply else ():
+        path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _folder(config: Config) -> Path:
+    return config.work_dir / "statistics"
 
 
 def _changes(

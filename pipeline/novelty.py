@@ -23,6 +23,7 @@ import numpy as np
 from . import archive, revision
 from .config import Config
 from .errors import ArchiveError, ForecastError
+from .presence import present, whole
 from .registry import RegisteredModel
 from .splits import Span, Split
 from .statistics import Statistics, compute_statistics
@@ -61,7 +62,8 @@ def new_since(path: Path, snapshot_id: str, before: str) -> int:
     """Frames (or samples) that a version of the Archive has beyond those of the version `before`."""
     with archive.open_dataset(path, snapshot_id) as now:
         dim = "sample" if "sample" in now.dims else "time"
-        return int(now.sizes[dim]) - _length(path, before, dim)
+        length = _length(path, before, dim)
+        return int(now.sizes[dim]) - length if dim == "sample" else int(present(now)[length:].sum())
 
 
 def revised_since(path: Path, snapshot_id: str, before: str) -> int:
@@ -100,17 +102,20 @@ def changed_sections(config: Config, champion: RegisteredModel) -> tuple[str, ..
     return changed if list(was["variables"]) == list(now["variables"]) else ("variables", *changed)
 
 
-def newest_until(path: Path, snapshot_id: str, date: str) -> str | None:
-    """The newest frame until the end of a date; None where time is no date.
+def newest_until(path: Path, snapshot_id: str, date: str, history: int) -> str | None:
+    """The newest frame until the end of a date that has a history without a gap; None where time is no date.
 
     Raises:
         ForecastError: The Archive begins later.
     """
     with archive.open_dataset(path, snapshot_id) as dataset:
-        times = dataset["time"].values
+        times = dataset["time"].values[whole(present(dataset), history)]
     if not np.issubdtype(times.dtype, np.datetime64):
         return None
     until = times[times < np.datetime64(date) + _DAY]
     if not len(until):
-        raise ForecastError(f"the archive holds nothing until {date}, it begins at {times[0]}; choose a later date")
+        raise ForecastError(
+            f"the archive holds no {history} frames in a row that end until {date}; choose a later date, or ingest "
+            "what is missing"
+        )
     return str(np.datetime_as_string(until[-1], unit="s"))

@@ -33,6 +33,7 @@ from .grid import GridSpec
 from .health import Finding, State
 from .ingest import Rehearsal, rehearse
 from .leaks import Leak, forcing_leaks, repeat_leaks, split_leaks, statistics_leaks, trained_leaks
+from .presence import PRESENT, flags, gaps_of, present
 from .progress import Event, Progress, silent
 from .quality import Rejection
 from .registry import RegisteredModel
@@ -42,7 +43,7 @@ from .synthetic import generate
 from .tiles import Halo, Tiling
 from .training import TrainingJob, prepare
 from .trial import measure
-from .windows import windows
+from .windows import windows, windows_lost
 
 SHOWN_FILES = 5
 _JUDGED_BY_PEOPLE = ("L-GAP", "L-FORCING")  # leaks in some data, and none in others
@@ -169,6 +170,8 @@ def _data_findings(config: Config, rehearsal: Rehearsal, scratch: Path, progress
     length = config.window.history + config.window.horizon
     splits = make_splits(axes, config.split, config.gap, length)
     yield Finding("splits", "ok", "; ".join(_describe(split, length, config.window.stride) for split in splits))
+    if splits.train.gaps:
+        yield gaps_finding(axes, splits, length, config.window.stride)
     leaks = [*split_leaks(splits, length), *forcing_leaks({name: one.role for name, one in config.variables.items()})]
     if rehearsal.archived is not None and rehearsal.fields is None:
         leaks += repeat_leaks(rehearsal.archived, splits)
@@ -196,7 +199,10 @@ def after_ingest(config: Config, rehearsal: Rehearsal) -> xr.Dataset:
     dim = "sample" if "sample" in parts[0].dims else "time"
     times = parts[0]["time"].values
     if dim == "time":
-        return xr.Dataset(coords={"time": np.concatenate([part["time"].values for part in parts])})
+        there = np.concatenate([present(part) for part in parts])
+        there[sorted(rehearsal.filled)] = True
+        axes = xr.Dataset(coords={"time": np.concatenate([part["time"].values for part in parts])})
+        return axes.assign_coords({PRESENT: flags(there)})
     count = sum(part.sizes["sample"] for part in parts)
     simulated = config.generate is not None and rehearsal.archived is None and count < config.generate.samples
     samples = config.generate.samples if simulated and config.generate is not None else count
@@ -211,6 +217,21 @@ def time_finding(axes: xr.Dataset) -> Finding:
     samples = f"{axes.sizes['sample']} samples of " if "sample" in axes.sizes else ""
     text = f"{samples}{len(times)} frames{steps}, {time_text(times[0])} to {time_text(times[-1])}"
     return Finding("time axis", "ok", text)
+
+
+def gaps_finding(axes: xr.Dataset, splits: Splits, length: int, stride: int) -> Finding:
+    """Gaps in time, and how many windows they cost."""
+    there, times = present(axes), axes["time"].values
+    gaps = gaps_of(there)
+    first, stop = max(gaps, key=lambda gap: gap[1] - gap[0])
+    lost = ", ".join(
+        f"{windows_lost(one, length, stride if one.name == 'train' else 1)} of {one.name}" for one in splits
+    )
+    text = (
+        f"{len(gaps)} in time, {int((~there).sum())} of {len(there)} frames are missing, the longest from "
+        f"{time_text(times[first])} to {time_text(times[stop - 1])}; windows lost to them: {lost}"
+    )
+    return Finding("gaps", "note", text, "ingest what is missing, and it fills them; shorter windows lose less")
 
 
 def grid_finding(config: Config, grid: GridSpec) -> Finding:

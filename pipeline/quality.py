@@ -26,6 +26,7 @@ from .cadence import Cadence
 from .errors import SourceError
 from .executor import DaskScheduler
 from .fields import time_text
+from .gaps import NO_GAPS, GapPolicy
 from .rules import RULES, Action
 from .sources.codecs import remedy, rule_of_unreadable
 from .sources.projection import CURVILINEAR
@@ -378,17 +379,16 @@ def _close(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
     return bool(np.allclose(got, wanted, rtol=0.0, atol=1e-3 * spacing))
 
 
-def check_cadence(times: np.ndarray[Any, Any], cadence: Cadence | None) -> None:
-    """Neighbouring times of one file are one step apart.
+def check_cadence(times: np.ndarray[Any, Any], cadence: Cadence | None, gaps: GapPolicy = NO_GAPS) -> None:
+    """Neighbouring times of one file are one step apart, but for gaps that are allowed.
 
     Raises:
         SourceError: ``Q-TIME``.
     """
-    if cadence is None:
-        return
-    if broken := np.flatnonzero(~cadence.follows(times)).tolist():
+    count = gaps.row(times, cadence).count
+    if count < len(times):
         raise SourceError(
             "Q-TIME",
-            f"{time_text(times[broken[0] + 1])} follows {time_text(times[broken[0]])}, expected steps of {cadence}; "
-            "fill the gap or leave the file out",
+            f"{time_text(times[count])} follows {time_text(times[count - 1])}, expected steps of {cadence}; "
+            "fill the gap, leave the file out, or allow such gaps by quality.longest_gap or quality.allowed_gaps",
         )

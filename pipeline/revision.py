@@ -37,6 +37,7 @@ class Revision:
         first: Time of the first as text; `last` of the last.
         old: The sha256 of the values that they have, float32 in array order, masked points NaN; `new` of those in the
             file.
+        fills: Whether they were missing: a gap in time that is filled.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Revision:
     last: str
     old: str
     new: str
+    fills: bool = False
 
     @property
     def frames(self) -> range:
@@ -64,6 +66,7 @@ class Revision:
             "sha256": self.digest,
             "old": self.old,
             "new": self.new,
+            **({"fills": True} if self.fills else {}),
         }
 
 
@@ -141,24 +144,33 @@ def other_values_text(found: Sequence[Revision]) -> str:
     )
 
 
-def revised_text(revisions: Sequence[Revision]) -> str:
-    """``revised 3 frames of t2m, 2020-01-01T00:00 to 2020-01-01T02:00``; empty where there are none."""
-    if not revisions:
-        return ""
-    count = len(revised_frames(revisions))
-    names = dict.fromkeys(one.replacement.variable for one in revisions)
-    ordered = sorted(revisions, key=lambda one: one.frames.start)
-    first, last = ordered[0].first, max(ordered, key=lambda one: one.frames.stop).last
-    return f"revised {count} frame{'s' if count > 1 else ''} of {', '.join(names)}, {first} to {last}"
+def revised_text(revisions: Iterable[Revision]) -> list[str]:
+    """``revised 3 frames of t2m, 2020-01-01T00:00 to 2020-01-01T02:00``, and the same of what was missing."""
+    texts = []
+    for verb, fills in (("revised", False), ("filled", True)):
+        found = sorted((one for one in revisions if one.fills is fills), key=lambda one: one.frames.start)
+        if not found:
+            continue
+        count = len({frame for one in found for frame in one.frames})
+        names = dict.fromkeys(one.replacement.variable for one in found)
+        last = max(found, key=lambda one: one.frames.stop).last
+        frames = f"{count} frame{'s' if count > 1 else ''}"
+        texts.append(f"{verb} {frames} of {', '.join(names)}, {found[0].first} to {last}")
+    return texts
 
 
 def revised_frames(revisions: Iterable[Revision]) -> set[int]:
     """The numbers of the frames of which some variable is revised."""
-    return {frame for one in revisions for frame in one.frames}
+    return {frame for one in revisions if not one.fills for frame in one.frames}
+
+
+def filled_frames(revisions: Iterable[Revision]) -> set[int]:
+    """The numbers of the frames that were missing and come now."""
+    return {frame for one in revisions if one.fills for frame in one.frames}
 
 
 def revised_since(commits: Sequence[Commit], before: str) -> dict[str, set[int]]:
-    """The frames of each variable that were revised after a version, by what the commits noted.
+    """The frames of each variable that were revised or filled after a version, by what the commits noted.
 
     All that ever were where the version is not among `commits` any more: too many rather than too few.
 

@@ -72,8 +72,17 @@ RULES: dict[str, Rule] = {
             choices=_ANY,
         ),
         Rule("Q-LEVEL", "it lacks a level that other files of this variable have", keys=("variables.X.levels",)),
+        Rule(
+            "Q-MEMBER",
+            "it lacks the member of the ensemble that is taken, or is that of another",
+            keys=("source.member",),
+        ),
         Rule("Q-DIMENSIONS", "other dimensions than time, two of space and at most 'sample', or no numbers"),
-        Rule("Q-TIME", "times are absent, missing, in another calendar or cadence, or repeated with other values"),
+        Rule(
+            "Q-TIME",
+            "times are absent, missing, in another calendar or cadence, or repeated with other values",
+            keys=("quality.longest_gap", "quality.allowed_gaps"),
+        ),
         Rule("Q-FORECAST", "its times are starts of forecasts or lead times, not the times its values are valid at"),
         Rule(
             "Q-LEAD-TIME",
@@ -175,7 +184,12 @@ RULES: dict[str, Rule] = {
         Rule("Q-FIX-PACKING", "packed, or in another byte order, where most files of the batch are not", "fix"),
         Rule("Q-OVERLAP", "other values for times (or samples) that are there already", keys=("source.revise",)),
         Rule("Q-EARLY", "it begins before the archive does, which grows at its end only"),
-        Rule("Q-GAP", "good, but frames between the archive's end and its own are missing", "wait"),
+        Rule(
+            "Q-GAP",
+            "good, but frames between the archive's end and its own are missing; a warning where such a gap is allowed",
+            "wait",
+            keys=("quality.longest_gap", "quality.allowed_gaps"),
+        ),
         Rule("Q-STATION-UNKNOWN", "readings of a station that is not in the list", "warn", _ANY, ("sensors.stations",)),
         Rule("Q-STATION-TWICE", "readings of one station from two places by turns", "warn", _ANY),
         Rule(
@@ -205,6 +219,13 @@ RULES: dict[str, Rule] = {
             "warn",
             _ANY,
             ("sensors.max_spike",),
+        ),
+        Rule(
+            "Q-FIX-CLOCK",
+            "readings a little before the time of a frame, by clocks that are early",
+            "fix",
+            (*_FIX, "off"),
+            ("sensors.clock_seconds",),
         ),
         Rule("Q-FIX-LATE", "rows of a table that stand after later ones", "fix", _FIX),
     )

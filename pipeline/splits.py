@@ -10,13 +10,14 @@ What lives here: cutting the archive by shares. What does not: windows inside a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import xarray as xr
 
 from .config import SplitConfig
 from .errors import ConfigError
+from .presence import gaps_of, present
 
 
 class Span(NamedTuple):
@@ -49,11 +50,13 @@ class Split:
         name: ``"train"``, ``"validation"`` or ``"test"``.
         samples: Indices along ``sample``; (0, 1) in a time archive, which is one long sample.
         frames: Indices along ``time``.
+        gaps: Those of all frames that are missing; no window touches one.
     """
 
     name: str
     samples: Span
     frames: Span
+    gaps: tuple[Span, ...] = field(default=(), compare=False)
 
     def select(self, dataset: xr.Dataset) -> xr.Dataset:
         """The split's part of the dataset, lazily."""
@@ -82,7 +85,7 @@ def make_splits(dataset: xr.Dataset, config: SplitConfig, gap: int, length: int 
     come to train its successors, and what it was trained on never comes to test them.
 
     Args:
-        dataset: Opened from the Archive; only its dimensions are used.
+        dataset: Opened from the Archive; only its dimensions are used, and which frames are missing.
         config: The shares.
         gap: Frames left out between two splits in time (at least history + horizon keeps them independent).
         length: Frames of a window; every split must hold at least one.
@@ -100,7 +103,8 @@ def make_splits(dataset: xr.Dataset, config: SplitConfig, gap: int, length: int 
             )
         return Splits(*(Split(name, span, Span(0, frames)) for name, span in spans.items()))
     spans = _cut(frames, config, gap, length, "frames")
-    return Splits(*(Split(name, Span(0, 1), span) for name, span in spans.items()))
+    gaps = tuple(Span(*one) for one in gaps_of(present(dataset)))
+    return Splits(*(Split(name, Span(0, 1), span, gaps) for name, span in spans.items()))
 
 
 def _cut(count: int, config: SplitConfig, gap: int, least: int, unit: str) -> dict[str, Span]:

@@ -34,11 +34,23 @@ from .forcings import ForcingFields
 from .frame_files import CacheKind, FrameFiles, storage_of
 from .frames import Blocks, Frames, Kept
 from .grid import GridSpec
+from .presence import present
 from .sampler import order
 from .splits import Span, Split, Splits, make_splits
 from .tiles import Tile
 
-__all__ = ["CachePlan", "FrameReader", "Span", "Split", "Splits", "Window", "make_splits", "order", "windows"]
+__all__ = [
+    "CachePlan",
+    "FrameReader",
+    "Span",
+    "Split",
+    "Splits",
+    "Window",
+    "make_splits",
+    "order",
+    "windows",
+    "windows_lost",
+]
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class CachePlan:
 
 
 def windows(split: Split, length: int, stride: int = 1) -> list[Window]:
-    """Every window of `length` frames that lies wholly inside the split, sample by sample.
+    """Every window of `length` frames that lies wholly inside the split and touches no gap, sample by sample.
 
     Args:
         split: Where.
@@ -85,15 +97,30 @@ def windows(split: Split, length: int, stride: int = 1) -> list[Window]:
     Raises:
         ConfigError: The split holds no window.
     """
-    if length < 1 or stride < 1:
-        raise ValueError(f"length and stride must be at least 1, got {length} and {stride}")
-    starts = range(split.frames.start, split.frames.stop - length + 1, stride)
+    starts, lost = _starts(split, length, stride)
     if not starts or not split.samples.size:
+        gaps = f"; its gaps in time leave none of {lost}" if lost else ""
         raise ConfigError(
             f"the {split.name} split has {split.samples.size} sample(s) of {split.frames.size} frames but a window "
-            f"needs {length}; ingest more data, or make window.history, window.horizon or the gap smaller"
+            f"needs {length}{gaps}; ingest more data, or make window.history, window.horizon or the gap smaller"
         )
     return [Window(sample, start) for sample in split.samples.range for start in starts]
+
+
+def windows_lost(split: Split, length: int, stride: int = 1) -> int:
+    """How many windows are left out because they touch a gap."""
+    return _starts(split, length, stride)[1] * split.samples.size
+
+
+def _starts(split: Split, length: int, stride: int) -> tuple[list[int], int]:
+    """First frames of the windows of a sample, and how many more there were without gaps."""
+    if length < 1 or stride < 1:
+        raise ValueError(f"length and stride must be at least 1, got {length} and {stride}")
+    starts = np.arange(split.frames.start, split.frames.stop - length + 1, stride)
+    whole = np.ones(len(starts), dtype=bool)
+    for gap in split.gaps:
+        whole &= (starts + length <= gap.start) | (starts >= gap.stop)
+    return starts[whole].tolist(), int((~whole).sum())
 
 
 class FrameReader:
@@ -120,6 +147,7 @@ class FrameReader:
         grid: The Archive's `GridSpec`.
         mask: Bool [H, W], True where every variable is valid.
         times: The Archive's time axis: datetime64, or float64 seconds.
+        present: Which of its frames are there, bool [T]; the others lie in gaps, and read as `fill`.
         forcing_channels: Names of the forcing channels: forcings, static variables, forcing variables.
         forcing_variables: Names of the last of them.
         cached: Whether the split lies in memory or in a mapped file.
@@ -156,6 +184,7 @@ class FrameReader:
             _require(path, dataset.coords, static_variables)
             self.grid = GridSpec.from_dataset(dataset)
             self.times: NDArray[Any] = dataset["time"].values
+            self.present = present(dataset)
             self.sampled = "sample" in dataset.dims
             self.samples = int(dataset.sizes.get("sample", 1))
             self.attributes = {str(name): dict(dataset[name].attrs) for name in (*variables, *dataset.dims)}
@@ -261,12 +290,17 @@ class FrameReader:
         """Check that forcing variables are known for a forecast of `steps` frames after frame number `last`.
 
         Raises:
-            ForecastError: The archive ends before.
+            ForecastError: The archive ends before, or has a gap there.
         """
         if self.forcing_variables and last + steps >= len(self.times):
             raise ForecastError(
                 f"a forecast of {steps} steps from frame {last + 1} of {len(self.times)} needs the forcing "
                 f"'{self.forcing_variables[0]}' beyond the archive's end; start at least {steps} frames before it"
+            )
+        if self.forcing_variables and not self.present[last + 1 : last + 1 + steps].all():
+            raise ForecastError(
+                f"a forecast of {steps} steps from frame {last + 1} of {len(self.times)} needs the forcing "
+                f"'{self.forcing_variables[0]}' within a gap of the archive; ingest what is missing, or start elsewhere"
             )
 
     def times_from(self, first: int, count: int) -> NDArray[Any]:

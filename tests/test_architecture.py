@@ -56,7 +56,7 @@ ROOMS = {
     ),
     "xarray_regrid": ("pipeline/transforms/regridding.py",),
     "sqlalchemy": ("pipeline/registry/*.py",),  # the errors of MLflow's database
-    "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
+    "icechunk": ("pipeline/archive/*.py", "pipeline/sources/opening.py", "pipeline/sources/icechunk_input.py"),
     "zarr": ("pipeline/archive/*.py", "pipeline/sources/opening.py"),
     "cfgrib": ("pipeline/sources/grib.py",),
     "imageio": ("pipeline/sources/images.py",),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import archive
+from pipeline import archive, kept_statistics
 from pipeline.errors import ArchiveError
 
 from .console import bytes_text
@@ -18,12 +18,13 @@ def info(context: Context) -> None:
     """What an archive holds."""
     found = archive.info(context.config.archive_path)
     dims = ", ".join(f"{name} {size}" for name, size in found.dims.items())
+    missing = f", {found.missing} frame(s) in gaps" if found.missing else ""
     rows = [
         ("archive", str(found.path)),
         ("snapshot_id", f"{found.snapshot_id} (of {found.commits} commits)"),
         ("dimensions", dims),
         ("variables", ", ".join(f"{name} [{units}]" for name, units in found.variables.items())),
-        ("times", f"{found.first_time} to {found.last_time}"),
+        ("times", f"{found.first_time} to {found.last_time}{missing}"),
         ("chunks", " x ".join(map(str, found.chunks)) + ", in shards of " + " x ".join(map(str, found.shards))),
         ("on disk", bytes_text(found.size_bytes)),
     ]
@@ -43,7 +44,8 @@ def log(context: Context, files: bool) -> None:
             context.console.line(f"  file     {file['sha256'][:8]} {file['name']}{part}")
         for one in commit.metadata.get("revised", []):
             times = f"{one['first']} to {one['last']}, {one['stop'] - one['start']} frames"
-            context.console.line(f"  revised  {one['variable']}, {times}, by {one['sha256'][:8]} {one['file']}")
+            verb = "filled " if one.get("fills") else "revised"
+            context.console.line(f"  {verb}  {one['variable']}, {times}, by {one['sha256'][:8]} {one['file']}")
 
 
 def verify(context: Context, snapshot_id: str | None) -> None:
@@ -74,11 +76,13 @@ def export(context: Context, out: Path, snapshot_id: str | None) -> None:
 
 
 def collect(context: Context, apply: bool) -> None:
-    """Drop old versions that no registered model names."""
+    """Drop old versions that no registered model names, and the statistics that are kept of versions that are gone."""
     versions = context.registry.versions() if context.has_registry else []
     pinned = {version.tags["snapshot_id"] for version in versions if "snapshot_id" in version.tags}
-    keep_days = context.config.archive.keep_days
-    found = archive.collect(context.config.archive_path, pinned, keep_days, apply)
+    path, keep_days = context.config.archive_path, context.config.archive.keep_days
+    found = archive.collect(path, pinned, keep_days, apply)
+    there = {commit.snapshot_id for commit in archive.log(path)} - {commit.snapshot_id for commit in found.dropped}
+    statistics = kept_statistics.prune(context.config, there | pinned, apply)
     console, would = context.console, "" if apply else "would be "
     for commit in found.dropped:
         console.line(
@@ -90,3 +94,5 @@ def collect(context: Context, apply: bool) -> None:
         f"{len(found.dropped)} versions older than {keep_days} days and {found.chunks} chunks "
         f"({bytes_text(found.bytes)} in all) {would or 'were '}dropped{'' if apply else '; --apply does it'}"
     )
+    if statistics:
+        console.line(f"{statistics} file(s) of statistics of versions that are gone {would or 'were '}removed")

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import cli_archive, cli_cluster, cli_fsck, cli_health, cli_lineage, cli_models, cli_nightly, cli_quarantine
-from .invocation import Address, ConfigName, Data, Model, Quiet, Settings, invocation, make_context
+from .invocation import Address, ConfigName, Data, Json, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
     name="minconv",
@@ -66,7 +66,7 @@ def generate(
 def ingest(
     config: ConfigName,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+    as_json: Json = False,
     settings: Settings = None,
     data: Data = None,
     address: Address = None,

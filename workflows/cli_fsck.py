@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_health import Json
-from .invocation import ConfigName, Quiet, Settings, invocation, make_context
+from .invocation import ConfigName, Json, Quiet, Settings, invocation, make_context
 
 app = typer.Typer()
 

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .invocation import ConfigName, Data, Quiet, Settings, invocation, make_context
+from .invocation import ConfigName, Data, Json, Quiet, Settings, invocation, make_context
 
 app = typer.Typer()
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document in place of tables.")]
 
 
 @app.command(epilog="Example: minconv doctor --json")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .invocation import Address, ConfigName, Data, Quiet, Settings, invocation, make_context
+from .invocation import Address, ConfigName, Data, Json, Quiet, Settings, invocation, make_context
 
 app = typer.Typer()
 quarantine_app = typer.Typer(help="Look at rejected files, and decide about them.", no_args_is_help=True)
@@ -17,7 +17,7 @@ app.add_typer(quarantine_app, name="quarantine")
 def list_entries(
     config: ConfigName,
     every: Annotated[bool, typer.Option("--all", help="Also files that were ingested or replaced since.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, with all that happened.")] = False,
+    as_json: Json = False,
     settings: Settings = None,
 ) -> None:
     """The rejected files: which rule each one breaks, since when, and where it lies."""

@@ -124,13 +124,13 @@ def shipped_configs() -> list[str]:
     )
 
 
-def load_config(name: str, overrides: Sequence[str] = (), data: Path | None = None) -> Config:
+def load_config(name: str, overrides: Sequence[str] = (), data: Path | str | None = None) -> Config:
     """Read a configuration by path or by the name of a shipped one; relative paths count from the working directory.
 
     Args:
         name: ``my.yaml`` or ``demo``.
         overrides: ``section.key=value`` each.
-        data: Folder of input files, in place of `source.path` or of what `generate` makes.
+        data: Folder of input files, or its URL, in place of `source.path` or of what `generate` makes.
 
     Raises:
         ConfigError: There is no such configuration, or it is not valid.

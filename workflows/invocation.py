@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,8 +33,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.epochs=5; repeatable."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results only: no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="All of it as one JSON document, in place of tables and lines.")]
 Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Folder of the input files, in place of source.path.")
+    str | None,
+    typer.Option("--data", metavar="DIR|URL", help="Folder of the input files, or its URL, in place of source.path."),
 ]
 Model = Annotated[
     str | None,
@@ -59,7 +60,7 @@ _ABOUT_FILES = {
 
 
 def make_context(
-    console: Console, config: str, settings: list[str] | None, data: Path | None = None, address: str | None = None
+    console: Console, config: str, settings: list[str] | None, data: str | None = None, address: str | None = None
 ) -> Context:
     """Settle the configuration and the environment for a command."""
     from .context import Context, load_config, quiet_libraries

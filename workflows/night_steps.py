@@ -77,6 +77,7 @@ def ingest(work: Work) -> Result:
         "committed": [path.name for path in found.committed],
         "appended": found.appended,
         "revised": found.revised,
+        "filled": found.filled,
         "rejected": rejected,
         "newly_rejected": [text for text in rejected if text not in work.seen],
         "waiting": [str(one) for one in found.waiting],
@@ -199,9 +200,9 @@ def forecast(work: Work) -> Result:
     version = work.version(work.done["aliases"]["champion"])
     out = work.folder / "forecast.nc"
     out.parent.mkdir(parents=True, exist_ok=True)
-    start = (
-        novelty.newest_until(work.context.config.archive_path, work.snapshot_id, work.date) if work.backfill else None
-    )
+    start, config = None, work.context.config
+    if work.backfill:
+        start = novelty.newest_until(config.archive_path, work.snapshot_id, work.date, config.window.history)
     outcome = stages.forecast_file(work.context, version, out, start, snapshot_id=work.snapshot_id)
     return {"file": str(out), "summary": outcome.summary}
 

@@ -74,6 +74,7 @@ def ingest_files(context: Context, only: Collection[Path] | None = None) -> tupl
     if result.committed:
         summary = f"{len(result.committed)} file(s), {result.appended} new along {result.dim}"
         summary += f", {result.revised} revised" if result.revised else ""
+        summary += f", {result.filled} filled in" if result.filled else ""
     else:
         summary = f"nothing new in {len(result.skipped)} file(s)"
     place = f"{context.config.archive_path} at {result.snapshot_id}"

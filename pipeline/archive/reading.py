@@ -19,6 +19,7 @@ import zarr
 
 from ..errors import ArchiveError
 from ..fields import time_text
+from ..presence import PRESENT, present
 from .history import log
 from .integrity import ReadingStore, readable
 from .repository import readonly_store
@@ -33,6 +34,7 @@ class ArchiveInfo:
         variables: Units of each field.
         chunks: Points per chunk along `dims`; `shards` likewise.
         first_time: First and `last_time` of the time axis as text (ISO 8601, or seconds where time is relative).
+        missing: Frames in gaps.
         size_bytes: Bytes of the folder on disk, all versions together.
     """
 
@@ -44,6 +46,7 @@ class ArchiveInfo:
     shards: tuple[int, ...]
     first_time: str
     last_time: str
+    missing: int
     size_bytes: int
     commits: int
 
@@ -105,6 +108,7 @@ def info(path: Path, snapshot_id: str | None = None) -> ArchiveInfo:
             shards=array.shards or array.chunks,
             first_time=time_text(dataset["time"].values[0]),
             last_time=time_text(dataset["time"].values[-1]),
+            missing=int((~present(dataset)).sum()),
             size_bytes=sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file()),
             commits=len(commits),
         )
@@ -113,5 +117,7 @@ def info(path: Path, snapshot_id: str | None = None) -> ArchiveInfo:
 def open_store(store: icechunk.IcechunkStore | ReadingStore, chunks: dict[str, int] | None = None) -> xr.Dataset:
     """The fields behind a Zarr store, decoded, in the order of their names."""
     dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, chunks=chunks, decode_timedelta=False)
+    # an array that a later commit added is no coordinate to those that were there
+    fields = dataset.set_coords(PRESENT) if PRESENT in dataset.data_vars else dataset
     # a store lists its arrays in no certain order
-    return dataset[sorted(map(str, dataset.data_vars))]
+    return fields[sorted(map(str, fields.data_vars))]

@@ -20,6 +20,7 @@ import zarr
 
 from ..errors import ArchiveError
 from ..executor import DaskScheduler
+from ..failpoints import reach
 from ..layout import slabs
 
 
@@ -87,4 +88,5 @@ def replace_frames(
         for first, last in slabs(one.start, one.stop, shard, rows):
             slab = one.values[first - one.start : last - one.start].compute(scheduler=scheduler)
             array[first:last] = slab.values.astype("float32")
+            reach("archive.replace.slab")
             written(slab.nbytes)

@@ -27,11 +27,13 @@ from ..failpoints import reach
 from ..fields import check_continues, contract_fields, field_dims, numbered
 from ..layout import ArrayLayout, blocks, plan, slabs
 from ..memory_budget import MemoryBudget
+from ..presence import PRESENT
 from ..progress import Event, Progress, silent
 from .checksums import record
 from .history import Commit, as_commit
 from .integrity import CHECKSUM, checked
 from .leftovers import unfinished
+from .missing import mark_filled, with_flags
 from .reading import open_store
 from .replacing import Replacement, check_replacements, replace_frames
 from .repository import BRANCH, is_empty, translated
@@ -101,10 +103,12 @@ def write(
             check_replacements(path, archived, replacements)
             slab_bytes = SLAB_BYTES if memory is None else memory.slab_bytes
             replace_frames(session.store, replacements, slab_bytes, scheduler, written)
+            mark_filled(session.store, archived, replacements)
             if fields is not None:
                 check_continues(path, archived, fields)
                 length = archived.sizes[field_dims(archived)[0]]
                 ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
+                ordered = with_flags(session.store, archived, ordered)
                 layout_there = _stored_layout(session.store, ordered)
                 _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads, memory)
         record(session, repository.readonly_session(BRANCH).store, threads)
@@ -182,7 +186,7 @@ def _encoding(fields: xr.Dataset, layout: ArrayLayout) -> dict[str, dict[str, An
         for name in fields.data_vars
     }
     for name, data in fields.coords.items():
-        growing = name in ("time", "sample")
+        growing = name in ("time", "sample", PRESENT)
         encoding[str(name)] = {"chunks": (4096,) if growing else data.shape, "compressors": (ZstdCodec(), CHECKSUM)}
         if data.dtype.kind == "M":
             encoding[str(name)] |= _TIME_ENCODING

@@ -18,6 +18,7 @@ from ..completeness import check_levels
 from ..config import Config
 from ..contents import finished
 from ..errors import SourceError
+from ..gaps import GapPolicy
 from ..holdings import Holdings
 from ..meaning import check_meanings, meanings
 from ..quality import check_cadence, check_grid, check_mask
@@ -25,7 +26,7 @@ from ..reference import Reference, grid_of, reference_of
 from ..static_fields import place_statics
 from ..suspicion import check_copies
 from .batch import Batch
-from .rests import left_out, with_rests
+from .rests import gaps_left, left_out, with_rests
 
 
 def assemble(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly, Reference | None]:
@@ -48,11 +49,13 @@ def _assembled(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly,
     known = meanings([one.fields for one in batch.good], state.archived)
     together = [set(map(str, one.fields.data_vars)) for one in batch.good] + [set(one) for one in state.together]
 
+    gaps = GapPolicy.of(config.quality)
+
     def check(one: Candidate) -> None:
         batch.warned += batch.leniences[one.path].judged(one.path, partial(check_meanings, one.fields, known))
         check_levels(set(map(str, one.fields.data_vars)), together, config.variables)
         if "sample" not in one.fields.dims:
-            check_cadence(one.times, reference.cadence)
+            check_cadence(one.times, reference.cadence, gaps)
         check_mask(one.surveys, reference.masked, reference.nan_points)
 
     batch.good = batch.passing(batch.good, check)
@@ -62,7 +65,9 @@ def _assembled(config: Config, batch: Batch, state: Holdings) -> tuple[Assembly,
     if "sample" in reference.grid.dims:
         return assemble_samples(batch.good, state.archived, state.samples), reference
     revise = config.source.revise == "accept"
-    return assemble_times(batch.good, names, state.archived, revise, state.taken), reference
+    assembly = assemble_times(batch.good, names, state.archived, revise, state.taken, gaps)
+    batch.warned += gaps_left(assembly)
+    return assembly, reference
 
 
 def _check_shape(candidate: Candidate, grid: xr.Dataset, names: Iterable[str]) -> None:

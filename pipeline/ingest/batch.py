@@ -6,7 +6,6 @@ batch.good, batch.rejected, batch.ignored
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,6 +38,7 @@ from ..static_fields import StaticFile
 from ..transforms import Plan, is_identity, plan_of, transformed
 from .cache import Cache
 from .derived import derived_suspicions
+from .inputs import settled_until
 from .judgement import judge
 from .wording import check_budget, in_our_words
 
@@ -174,7 +174,6 @@ def examine(
                 # read now, so that what cannot be read is known of this file
                 statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
                 if held:
-                    plan.given(held)  # a file that has but a part of what a variable is made of is turned down
                     judged = judge(config, plan, path, sha256, dataset, held, lenience, cache)
                     batch.good.append(judged.candidate)
                     batch.warned += judged.warned
@@ -212,11 +211,9 @@ def _transform(config: Config, plan: Plan, batch: Batch, state: Holdings, schedu
 
 
 def _past(config: Config, state: Holdings) -> frozenset[Path]:
-    """Files that need not be opened: by their names they hold nothing after the Archive's end."""
-    if state.archived is None or state.archived["time"].dtype.kind != "M" or "sample" in state.archived.dims:
-        return frozenset()
-    reopen = datetime.timedelta(hours=config.source.reopen_hours)
-    return settled(config.source_path, config.source.files, state.archived["time"].values[-1], reopen)
+    """Files that need not be opened: by their names they hold nothing that the Archive lacks."""
+    span = settled_until(config, state)
+    return frozenset() if span is None else settled(config.source_path, config.source.files, span.last, span.missing)
 
 
 def require_variables(config: Config, batch: Batch, state: Holdings) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
 from ..file_pattern import FilePattern
 from ..holdings import Holdings
+from ..presence import present
 from ..progress import Event, Progress
 from ..sources import Fetched, discard, fetch, find
 
@@ -30,11 +32,10 @@ def inputs(config: Config, state: Holdings, progress: Progress, only: Collection
     if url is None:
         found = Fetched(find(folder, config.source.files))
     else:
-        last = _settled_until(config, state)
+        known = settled_until(config, state)
 
         def is_past(pattern: FilePattern, names: Mapping[str, str]) -> set[str]:
-            ends = {} if last is None else pattern.ends(names)
-            past = {name for name, until in ends.items() if last is not None and until <= last}
+            past = set() if known is None else pattern.past(names, known.last, known.missing)
             return past | {name for name in names if not _wanted(folder / name, only)}
 
         def tell(name: str) -> None:
@@ -58,10 +59,19 @@ def _wanted(path: Path, only: Collection[Path] | None) -> bool:
     return only is None or path.absolute() in only
 
 
-def _settled_until(config: Config, state: Holdings) -> datetime.datetime | None:
-    """Files that end here need not be looked at again."""
+@dataclass(frozen=True)
+class Known:
+    """Times that need not be looked at again: all up to `last` but those that are `missing`, in ascending order."""
+
+    last: datetime.datetime
+    missing: tuple[datetime.datetime, ...]
+
+
+def settled_until(config: Config, state: Holdings) -> Known | None:
+    """The times that the Archive has for good; None where it has none, or where its times are no dates."""
     archived = state.archived
     if archived is None or archived["time"].dtype.kind != "M" or "sample" in archived.dims:
         return None
-    last: datetime.datetime = archived["time"].values[-1].astype("datetime64[s]").item()
-    return last - datetime.timedelta(hours=config.source.reopen_hours)
+    times = archived["time"].values.astype("datetime64[s]")
+    reopen = datetime.timedelta(hours=config.source.reopen_hours)
+    return Known(times[-1].item() - reopen, tuple(times[~present(archived)].tolist()))

@@ -23,7 +23,8 @@ class IngestResult:
         fixed: What was put right in files that were taken.
         waiting: Files that are good but cannot go in, wholly or in part, before others arrive.
         ignored: Files that hold none of the configured variables.
-        appended: Frames (or samples) added along `dim`; `revised`: frames that got other values.
+        appended: Frames (or samples) added along `dim`; `revised`: frames that got other values; `filled`: frames that
+            came for gaps in the Archive.
         coverage: What the Archive holds now, in words.
     """
 
@@ -39,6 +40,7 @@ class IngestResult:
     warned: tuple[Rejection, ...] = ()
     fixed: tuple[Rejection, ...] = ()
     revised: int = 0
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Rehearsal:
         archived: What the Archive holds already, None where there is none.
         fields: What would be appended, lazily; None where there is nothing.
         revised: Frames that would get other values.
+        filled: The numbers of frames in gaps that would come.
         good: Files that passed every check of their own.
         skipped: Files that are in the Archive already.
         rejected: Files that break a rule.
@@ -71,3 +74,4 @@ class Rehearsal:
     fixed: tuple[Rejection, ...] = ()
     refused: str = ""
     revised: int = 0
+    filled: frozenset[int] = frozenset()

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contents import coverage
+from ..contents import coverage, extent
 from ..durable_file import write_text
 from ..quality import Rejection
 from .outcome import IngestResult, Rehearsal
@@ -44,7 +44,8 @@ class Report:
         fixed: What was put right in accepted files.
         warned: Rules broken by files that were taken all the same; `rejected`: by files that were not.
         waiting: Gaps: files, good as they are, whose frames wait for others.
-        appended: Frames (or samples) added along `dim`; `revised`: frames that got other values.
+        appended: Frames (or samples) added along `dim`; `revised`: frames that got other values; `filled`: frames that
+            came for gaps in the archive.
         coverage: What the archive holds, in words.
         size_bytes: Of the files that were read: all but the skipped and ignored ones.
         error: Why nothing was committed at all, if that was so.
@@ -67,6 +68,7 @@ class Report:
     size_bytes: int
     error: str = ""
     revised: int = 0
+    filled: int = 0
 
     @property
     def rejected_by_rule(self) -> dict[str, int]:
@@ -94,7 +96,7 @@ class Report:
             f"{len(self.accepted)} accepted, {len(self.fixed)} repairs, {len(self.warned)} warnings, "
             f"{len(self.waiting)} waiting, {len(self.rejected)} rejected{f' ({by_rule})' if by_rule else ''}, "
             f"{len(self.skipped)} skipped, {len(self.ignored)} ignored",
-            f"{self.appended} new along {self.dim}{_revised(self.revised)}; the archive: {self.coverage}",
+            f"{self.appended} new along {self.dim}{self._changed()}; the archive: {self.coverage}",
             f"{self.seconds:.2f} s, {self.size_bytes / 1e6:.2f} MB read, {self.megabytes_per_second:.1f} MB/s",
             f"snapshot_id {self.snapshot_id or 'none'}",
         ]
@@ -107,6 +109,10 @@ class Report:
             lines += [f"{label:<9} {one.file}: {one.rule}: {one.message}" for one in remarks]
         return "\n".join(lines) + "\n"
 
+    def _changed(self) -> str:
+        told = (("revised", self.revised), ("filled", self.filled))
+        return "".join(f", {verb} {count} frame{'s' if count > 1 else ''}" for verb, count in told if count)
+
 
 def report_of(found: IngestResult | Rehearsal, seconds: float, error: str = "") -> Report:
     """The report of what was done, or of what would be."""
@@ -114,7 +120,7 @@ def report_of(found: IngestResult | Rehearsal, seconds: float, error: str = "") 
         accepted, snapshot_id = found.good, None
         held = found.archived if found.archived is not None else found.fields
         dim = "sample" if held is not None and "sample" in held.dims else "time"
-        appended = 0 if found.fields is None else int(found.fields.sizes[dim])
+        appended = 0 if found.fields is None else extent(found.fields)
         covered = "nothing" if found.archived is None else coverage(found.archived)
     else:
         accepted, snapshot_id = found.committed, found.snapshot_id or None
@@ -138,6 +144,7 @@ def report_of(found: IngestResult | Rehearsal, seconds: float, error: str = "") 
         size_bytes=sum(size_of(path) for path in read),
         error=error,
         revised=found.revised,
+        filled=len(found.filled) if isinstance(found, Rehearsal) else found.filled,
     )
 
 
@@ -153,10 +160,6 @@ def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a Zarr folder; 0 where it is gone."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
-
-
-def _revised(count: int) -> str:
-    return f", revised {count} frame{'s' if count > 1 else ''}" if count else ""
 
 
 def _remarks(found: Iterable[Rejection]) -> tuple[Remark, ...]:

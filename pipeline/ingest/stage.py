@@ -17,7 +17,7 @@ import xarray as xr
 from .. import archive
 from ..assembly import Assembly, Candidate
 from ..config import Config
-from ..contents import coverage, headline, notes
+from ..contents import coverage, extent, headline, notes
 from ..durable_file import remove_partials
 from ..errors import SourceError
 from ..executor import DaskScheduler
@@ -26,7 +26,7 @@ from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress, silent
 from ..quality import Rejection
 from ..quarantine import SHORT, Entry, Rejected, entries, record, settle
-from ..revision import revised_frames
+from ..revision import filled_frames, revised_frames
 from .agreement import assemble, completed, enforce
 from .batch import Batch, examine, require_variables
 from .inputs import inputs, release
@@ -150,6 +150,7 @@ def rehearse(config: Config, progress: Progress = silent) -> Iterator[Rehearsal]
             fixed=tuple(batch.fixed),
             refused=refused,
             revised=len(revised_frames(assembly.revisions)),
+            filled=frozenset(filled_frames(assembly.revisions)),
         )
 
 
@@ -206,10 +207,11 @@ def _result(config: Config, batch: Batch, assembly: Assembly) -> IngestResult:
         rejected=tuple(_named(batch, (*batch.rejected, *assembly.rejected))),
         waiting=(*batch.waiting, *assembly.waiting),
         ignored=tuple(batch.ignored),
-        appended=0 if assembly.fields is None else int(assembly.fields.sizes[dim]),
+        appended=0 if assembly.fields is None else extent(assembly.fields),
         dim=dim,
         coverage=coverage(archived) if there else "nothing",
         warned=tuple(batch.warned),
         fixed=tuple(one for one in batch.fixed if one.path in committed),
         revised=len(revised_frames(assembly.revisions)),
+        filled=len(filled_frames(assembly.revisions)),
     )

@@ -13,6 +13,6 @@ and the `audit` trail (who, when, why). What does not: comparing errors (`compar
 
 from .audit import Entry, audit_trail
 from .gate import Verdict, judge
-from .transaction import FAILPOINTS, promote, refuse, rollback
+from .transaction import promote, refuse, rollback
 
-__all__ = ["FAILPOINTS", "Entry", "Verdict", "audit_trail", "judge", "promote", "refuse", "rollback"]
+__all__ = ["Entry", "Verdict", "audit_trail", "judge", "promote", "refuse", "rollback"]

@@ -13,18 +13,16 @@ machines that share an MLflow server should promote from one of them, and the re
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
 from ..errors import PromotionError
+from ..failpoints import reach
 from ..registry import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelVersion, Registry
 from .audit import entries_of, write_entry
 from .gate import Verdict
-
-# The steps of a promotion and of a rollback; the tests kill the process at each.
-FAILPOINTS = ("locked", "checked", "recorded", "previous", "champion", "challenger", "written")
 
 REPLACES = "replaces"  # tag of a champion: the one before it
 
@@ -38,7 +36,6 @@ def promote(
     lock: Path,
     by: str,
     wait: float = 60.0,
-    reached: Callable[[str], None] = lambda name: None,
 ) -> ModelVersion:
     """Make a version champion.
 
@@ -50,7 +47,6 @@ def promote(
         lock: File that promoters of this registry share.
         by: Who does it, for the audit trail.
         wait: Seconds to wait for the lock.
-        reached: Told the name of each step, of `FAILPOINTS`.
 
     Returns:
         The new champion, read back.
@@ -63,28 +59,27 @@ def promote(
     if not verdict.promote:
         raise PromotionError(f"{version.uri} was not promoted: {verdict.text}")
     with _locked(lock, wait):
-        reached("locked")
         champion = registry.aliases().get(CHAMPION)
         expected = expected_champion.version if expected_champion is not None else None
         if champion not in (expected, version.version):
             raise PromotionError(_overtaken(version, expected, champion))
         found = registry.resolve(version.uri)
         registry.check(found)
-        reached("checked")
+        reach("promotion.checked")
         tags = _verdict_tags(verdict)
         if champion != version.version:
             registry.set_tags(version.version, tags | ({} if champion is None else {REPLACES: str(champion)}))
-            reached("recorded")
+            reach("promotion.recorded")
             if champion is not None:
                 registry.set_alias(PREVIOUS_CHAMPION, champion)
-            reached("previous")
+            reach("promotion.previous")
             registry.set_alias(CHAMPION, version.version)
-        reached("champion")
+        reach("promotion.champion")
         _drop_challenger(registry, version)
-        reached("challenger")
+        reach("promotion.challenger")
         if next((entry.what for entry in entries_of(found)), "") != "promoted":
             write_entry(registry, version, "promoted", by=by, why=verdict.text, other=expected)
-        reached("written")
+        reach("promotion.written")
         return _read_back(registry, version.version)
 
 
@@ -107,7 +102,6 @@ def rollback(
     by: str,
     why: str,
     wait: float = 60.0,
-    reached: Callable[[str], None] = lambda name: None,
 ) -> ModelVersion:
     """Make the champion of before champion again.
 
@@ -120,7 +114,6 @@ def rollback(
         by: Who does it, for the audit trail.
         why: The reason, for the audit trail.
         wait: Seconds to wait for the lock.
-        reached: Told the name of each step, of `FAILPOINTS`.
 
     Returns:
         The champion, read back.
@@ -130,7 +123,6 @@ def rollback(
         RegistryError: A file of the former champion is not the registered one.
     """
     with _locked(lock, wait):
-        reached("locked")
         aliases = registry.aliases()
         if CHAMPION not in aliases:
             raise PromotionError(f"{registry.name} has no champion to take back; 'minconv models' lists its versions")
@@ -141,18 +133,18 @@ def rollback(
             )
         target = registry.resolve(f"models:/{registry.name}/{former}")
         registry.check(target)
-        reached("checked")
+        reach("rollback.checked")
         if former != champion:
             left = registry.resolve(f"models:/{registry.name}/{champion}")
             if next((entry.what for entry in entries_of(left)), "") != "rolled back":
                 write_entry(registry, left, "rolled back", by=by, why=why, other=former)
-            reached("recorded")
+            reach("rollback.recorded")
             registry.set_alias(CHAMPION, former)
         else:
             write_entry(registry, target, "repaired", by=by, why="An interrupted change of champion was finished.")
-        reached("champion")
+        reach("rollback.champion")
         _set_previous(registry, target)
-        reached("previous")
+        reach("rollback.previous")
         return _read_back(registry, former)
 
 
@@ -208,6 +200,7 @@ def _locked(path: Path, wait: float) -> Iterator[None]:
     except OSError as error:
         raise PromotionError(f"{path} cannot be locked ({error.strerror}); check its folder's rights") from error
     try:
+        reach("promotion.locked")
         yield
     finally:
         guard.release()

@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import SourceError
 from ..file_pattern import FilePattern
 from .grib_messages import check_messages, looks_like_grib
@@ -25,6 +23,8 @@ TABLES = (".csv", ".parquet")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")  # of version 3, of version 2, of version 2 consolidated
+
+ICECHUNK_FOLDERS = {"refs", "snapshots"}  # branches and versions
 
 
 def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -46,20 +46,21 @@ def find(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def settled(folder: Path, patterns: Sequence[str], end: np.datetime64, reopen: datetime.timedelta) -> frozenset[Path]:
-    """Files that by the times in their names hold nothing after `end`, less those within `reopen` before it.
+def settled(
+    folder: Path, patterns: Sequence[str], last: datetime.datetime, missing: Sequence[datetime.datetime] = ()
+) -> frozenset[Path]:
+    """Files that by the times in their names hold nothing after `last`, and nothing at a time that is missing.
 
     Args:
         folder: As in `find`.
         patterns: As in `find`; only those with a ``{time:...}`` settle anything (see `pipeline.file_pattern`).
-        end: The last time that is there already.
-        reopen: How far back files are looked at again all the same.
+        last: As in `FilePattern.past`.
+        missing: As in `FilePattern.past`.
     """
-    last = end.astype("datetime64[s]").item() - reopen
     found: set[Path] = set()
     for pattern in map(FilePattern.parse, patterns):
         names = {path: path.relative_to(folder).as_posix() for path in _matching(folder, pattern)}
-        found |= {path for path, until in pattern.ends(names).items() if until <= last}
+        found |= pattern.past(names, last, missing)
     return frozenset(found)
 
 
@@ -123,4 +124,4 @@ def check_container(path: Path) -> None:
 
 def is_icechunk(path: Path) -> bool:
     """Whether a folder looks like an Icechunk repository: its branches and its versions are there."""
-    return (path / "refs").is_dir() and (path / "snapshots").is_dir()
+    return all((path / name).is_dir() for name in ICECHUNK_FOLDERS)

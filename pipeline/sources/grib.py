@@ -28,6 +28,7 @@ from ..config_sections import GribKeys
 from ..errors import SourceError
 from ..fields import time_text
 from .levels import holds_level
+from .members import check_member
 
 _NAMES = ("shortName", "cfVarName", "cfName")
 # what tells apart fields that have nothing to do with each other, whatever they are called
@@ -63,9 +64,9 @@ def open_grib(path: Path, variables: Mapping[str, VariableConfig], keys: GribKey
 
     Raises:
         SourceError: ``Q-TRUNCATED``: a message cannot be read; ``Q-MISSING-VARIABLE``: several kinds of field have the
-            name, or there is no such member; ``Q-DIMENSIONS``: several members, or variables with different times;
-            ``Q-LEAD-TIME``: a valid time is forecast several times; ``Q-TIME``: a field is there twice with different
-            values; ``Q-GRID``: the grid is none of rows and columns.
+            name; ``Q-MEMBER``: there is no such member; ``Q-DIMENSIONS``: several members, or variables with different
+            times; ``Q-LEAD-TIME``: a valid time is forecast several times; ``Q-TIME``: a field is there twice with
+            different values; ``Q-GRID``: the grid is none of rows and columns.
     """
     wanted: dict[str, list[VariableConfig]] = {}
     for name, variable in variables.items():
@@ -154,11 +155,7 @@ def _of_member(messages: cfgrib.FieldsetIndex, source: str, member: int | None) 
         return messages
     if numbers == ["undef"]:
         return messages
-    if member not in numbers:
-        raise SourceError(
-            "Q-MISSING-VARIABLE",
-            f"expected the member {member}, variable {source!r} has {_listing(numbers)}; correct source.member",
-        )
+    check_member(member, numbers, member in numbers)
     return messages.subindex(number=member)
 
 

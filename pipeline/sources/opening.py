@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import icechunk
 import xarray as xr
@@ -26,10 +27,11 @@ from ..memory_budget import MemoryBudget
 from .codecs import remedy, rule_of_unreadable
 from .files import FILMS, PICTURES, TABLES, is_icechunk
 from .grib_messages import looks_like_grib
+from .icechunk_input import store_at, store_in
 from .members import of_member
 from .remote import storage_options
 from .tables import open_table
-from .zarr_pointer import pointed_url
+from .zarr_pointer import Pointed, pointed
 
 _BLOCK_BYTES = 16 * 2**20
 _LONGEST = 2**27  # points along a dimension: its coordinate is read as a whole, 1 GiB of it
@@ -61,8 +63,8 @@ def open_input(
     if path.suffix.lower() in (*PICTURES, *FILMS):
         return _images(config, path)
     block_bytes = MemoryBudget.of(config.compute.memory_bytes).block_bytes
-    url = None if config.source.url is None else pointed_url(path, config.source.url)
-    return of_member(open_lazily(path, config.source.group, url, block_bytes), config.source.member)
+    there = None if config.source.url is None else pointed(path, config.source.url)
+    return of_member(open_lazily(path, config.source.group, there, block_bytes), config.source.member)
 
 
 def names_held(dataset: xr.Dataset) -> list[str]:
@@ -97,7 +99,7 @@ def _lacking(path: Path, libraries: str, extra: str, error: Exception) -> Config
 
 
 def open_lazily(
-    path: Path, group: str | None = None, url: str | None = None, block_bytes: int = _BLOCK_BYTES
+    path: Path, group: str | None = None, there: Pointed | None = None, block_bytes: int = _BLOCK_BYTES
 ) -> xr.Dataset:
     """Open an input with Dask blocks that follow its own chunks.
 
@@ -105,7 +107,7 @@ def open_lazily(
         path: A NetCDF file, the folder of a Zarr group, or that of an Icechunk repository, of which the newest version
             of branch `main` is read.
         group: Path of the group inside it; None is the outermost.
-        url: Of the Zarr group that the file at `path` stands for.
+        there: The Zarr group or Icechunk repository that the file at `path` stands for.
         block_bytes: About the size of a block, as float32; one chunk of the input is the least.
 
     Raises:
@@ -117,7 +119,7 @@ def open_lazily(
         with warnings.catch_warnings():
             # a file may state several fill values; all of them become NaN, which is what we want
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            dataset = _indexed(_opened(path, group) if url is None else _opened_at(url, group))
+            dataset = _indexed(_opened(path, group) if there is None else _opened_at(there, group))
     except (OSError, RuntimeError, KeyError, icechunk.IcechunkError) as error:
         if group is not None and _lacks_group(error):
             raise SourceError(
@@ -152,10 +154,10 @@ def _opened(path: Path, group: str | None) -> xr.Dataset:
         return xr.open_dataset(
             path, engine="netcdf4", group=group, chunks=None, decode_timedelta=False, create_default_indexes=False
         )
-    store = str(path)
-    if is_icechunk(path):
-        repository = icechunk.Repository.open(icechunk.local_filesystem_storage(store))
-        store = repository.readonly_session("main").store
+    return _group(store_in(path) if is_icechunk(path) else str(path), group)
+
+
+def _group(store: Any, group: str | None) -> xr.Dataset:
     dataset: xr.Dataset = xr.open_zarr(
         store, group=group, consolidated=False, chunks=None, decode_timedelta=False, create_default_indexes=False
     )
@@ -183,12 +185,14 @@ def _indexed(dataset: xr.Dataset) -> xr.Dataset:
     return indexed
 
 
-def _opened_at(url: str, group: str | None) -> xr.Dataset:
-    options = storage_options(url.partition("://")[0])
+def _opened_at(there: Pointed, group: str | None) -> xr.Dataset:
+    if there.icechunk:
+        return _group(store_at(there.url), group)
+    options = storage_options(there.url.partition("://")[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # metadata that is not consolidated is read all the same
         dataset: xr.Dataset = xr.open_zarr(
-            url, group=group, chunks=None, decode_timedelta=False, storage_options=options or None
+            there.url, group=group, chunks=None, decode_timedelta=False, storage_options=options or None
         )
     return dataset
 

@@ -29,8 +29,8 @@ from ..checksums import FILE as SUMS
 from ..durable_file import write_text
 from ..errors import ConfigError, SourceError
 from ..file_pattern import FilePattern
-from .files import ZARR_METADATA, digest
-from .zarr_pointer import point
+from .files import ICECHUNK_FOLDERS, ZARR_METADATA, digest
+from .zarr_pointer import ICECHUNK, point
 
 RECORDS = ".records"
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
@@ -112,11 +112,16 @@ def discard(folder: Path, digests: Mapping[Path, str], archived: Collection[str]
             path.unlink(missing_ok=True)
 
 
-def storage_options(protocol: str) -> dict[str, Any]:
-    """Bounds on how long a place may be silent, where the environment has none for its protocol."""
+def known_of(protocol: str) -> dict[str, Any]:
+    """What the environment says about a protocol (FSSPEC_<PROTOCOL>_<ARGUMENT>)."""
     from fsspec.config import conf
 
-    known = conf.get(protocol, {})
+    return dict(conf.get(protocol, {}))
+
+
+def storage_options(protocol: str) -> dict[str, Any]:
+    """Bounds on how long a place may be silent, where the environment has none for its protocol."""
+    known = known_of(protocol)
     if protocol in ("http", "https") and "client_kwargs" not in known:
         from aiohttp import ClientTimeout
 
@@ -237,7 +242,7 @@ def _identity(system: Any, info: dict[str, Any]) -> dict[str, str]:
 
 
 def _group_identity(system: Any, source: str) -> dict[str, str]:
-    """The same of a Zarr group, from the names and sizes of all its objects and from its metadata."""
+    """The same of a Zarr group or an Icechunk repository, from its metadata and the names and sizes of all objects."""
     total = hashlib.sha256()
     objects = system.find(source, detail=True)
     for name, info in sorted(objects.items()):
@@ -246,7 +251,9 @@ def _group_identity(system: Any, source: str) -> dict[str, str]:
     for name in ZARR_METADATA:
         if _info(system, f"{source.rstrip('/')}/{name}") is not None:
             total.update(system.cat_file(f"{source.rstrip('/')}/{name}"))
-    return {"objects": str(len(objects)), "sha256": total.hexdigest()}
+    parts = {name.removeprefix(source).lstrip("/").partition("/")[0] for name in objects}
+    kind = {ICECHUNK: "true"} if parts >= ICECHUNK_FOLDERS else {}
+    return {"objects": str(len(objects)), "sha256": total.hexdigest(), **kind}
 
 
 def _info(system: Any, place: str) -> dict[str, Any] | None:

@@ -69,6 +69,31 @@ def late(table: pd.DataFrame, faults: Faults) -> None:
         faults.told.append(("Q-FIX-LATE", f"{number} rows stood after later ones of their station, put in their place"))
 
 
+def on_the_step(table: pd.DataFrame, step: np.timedelta64, seconds: float, faults: Faults) -> pd.DataFrame:
+    """Readings a little before the time of a frame, by a clock that is a little early, as made at that time.
+
+    What is a little after it lies within the frame anyway. Left alone are stations that read within twice the tolerance
+    before or after, as they have a reading for that frame, and what would make a frame after the last of the others.
+    """
+    if "Q-FIX-CLOCK" in faults.off:
+        return table
+    tolerance, length = pd.Timedelta(seconds=seconds), step.astype("int64")
+    stations = table.sort_values(["station", "time"], kind="stable").groupby("station")["time"]
+    near = [(stations.shift(by) - table["time"]).abs() <= 2 * tolerance for by in (-1, 1)]
+    instants = table["time"].astype("int64").where(table["time"].notna(), 0)
+    early = -instants % length
+    off = (early > 0) & (early <= tolerance.value)
+    last = (instants[~off] // length * length).max() if not off.all() else np.inf
+    moved = off & ~near[0] & ~near[1] & (instants + early <= last)
+    if not moved.any():
+        return table
+    most = f"{early[moved].max() / 1e9:g} s"
+    faults.told.append(
+        ("Q-FIX-CLOCK", f"{int(moved.sum())} readings up to {most} before the time of a frame are put on it")
+    )
+    return table.assign(time=table["time"] + pd.to_timedelta(early.where(moved, 0), unit="ns"))
+
+
 def listed(table: pd.DataFrame, places: pd.DataFrame | None, faults: Faults) -> pd.DataFrame:
     """Readings of stations that are in the list, if there is one: `places` has lat and lon by station."""
     if places is None or "Q-STATION-UNKNOWN" in faults.off:

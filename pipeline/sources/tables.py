@@ -6,7 +6,8 @@ whole stations (`stations`) and the methods of gridding (`gridding`). A table is
     dataset = open_table(Path("20200101.csv"), sensors, {"t2m": VariableConfig(units="K", source_name="temp")})
     dataset["temp"], dataset["temp_count"], dataset["temp_age"]         # each (time, lat, lon)
 
-A frame at time T holds the readings of [T, T + step): its own day's file makes all frames of a day.
+A frame at time T holds the readings of [T, T + step): its own day's file makes all frames of a day. A reading just
+before T is one of T, by a clock that is early.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..config import VariableConfig
 from ..config_sensors import SensorConfig
 from ..errors import ConfigError, SourceError
 from .gridding import Floats, gridded
-from .stations import Faults, in_known_units, late, listed, moving, on_time, placed, without_spikes
+from .stations import Faults, in_known_units, late, listed, moving, on_the_step, on_time, placed, without_spikes
 from .units import conversion
 
 _HOUR = np.timedelta64(3_600_000_000_000, "ns")
@@ -58,7 +59,7 @@ def open_table(
     readings = {column: _sound(table, column, variable, sensors, faults) for column, variable in columns.items()}
     if not readings:
         return xr.Dataset()
-    step = np.timedelta64(round(sensors.step_hours * 3600), "s").astype("timedelta64[ns]")
+    step = _step(sensors)
     frames = _frames(list(readings.values()), step, sensors.min_stations)
     fields: dict[str, _Field] = {}
     for column, rows in readings.items():
@@ -67,7 +68,9 @@ def open_table(
         fields |= _fields(column, timely, frames, step, sensors, columns[column].units)
     lat, lon = _axis(sensors.lat), _axis(sensors.lon)
     coords = {"time": frames, "lat": lat, "lon": lon}
-    return xr.Dataset(fields, coords, attrs={"findings": tuple(faults.told)}).chunk()
+    silent = np.logical_or.reduce([np.isnan(fields[column][1]).all(axis=(1, 2)) for column in readings])
+    # a frame without any reading is missing, as that of a file is which does not have it
+    return xr.Dataset(fields, coords, attrs={"findings": tuple(faults.told)}).isel(time=~silent).chunk()
 
 
 def _read(path: Path, sensors: SensorConfig) -> pd.DataFrame:
@@ -98,10 +101,11 @@ def _as_text(names: pd.Series) -> pd.Series:
 
 
 def _at_their_places(table: pd.DataFrame, sensors: SensorConfig, faults: Faults) -> pd.DataFrame:
-    """The rows of stations that are known, from where they are."""
+    """The rows of stations that are known, from where they are and when."""
     late(table, faults)
+    timed = on_the_step(table, _step(sensors), sensors.clock_seconds, faults)
     places = None if sensors.stations is None else _places(sensors.stations, sensors)
-    kept = placed(listed(table, places, faults), places, sensors.max_moved_km, faults)
+    kept = placed(listed(timed, places, faults), places, sensors.max_moved_km, faults)
     _check_share("each column", len(kept), len(table), sensors, faults)
     return kept
 
@@ -124,6 +128,11 @@ def _places(path: Path, sensors: SensorConfig) -> pd.DataFrame:
     if repeated := places.index[places.index.duplicated()].tolist():
         raise ConfigError(f"sensors.stations must have each station once, got {repeated[0]!r} twice; correct {path}")
     return places
+
+
+def _step(sensors: SensorConfig) -> np.timedelta64:
+    """Length of a frame."""
+    return np.timedelta64(round(sensors.step_hours * 3600) * 10**9, "ns")
 
 
 def _check_share(column: str, kept: int, total: int, sensors: SensorConfig, faults: Faults) -> None:
@@ -150,7 +159,7 @@ def _sound(
     slope, offset = conversion(sensors.units.get(column, variable.units), variable.units)
     value = pd.to_numeric(table[column], errors="coerce").astype("float64") * slope + offset
     every = table[list(_KEYS)].assign(value=value).drop_duplicates()
-    step = np.timedelta64(round(sensors.step_hours * 3600), "s").astype("timedelta64[ns]")
+    step = _step(sensors)
     whole = every[np.isfinite(every["value"]) & every["time"].notna() & every["station"].notna()]
     units = sensors.units.get(column, variable.units)
     alike = in_known_units(whole, step, units, variable.units, faults)

@@ -80,6 +80,19 @@ class Plan:
                 found.add(making.name)
         return frozenset(found)
 
+    def lacking(self, held: Collection[str]) -> str:
+        """What a file lacks to make a variable of which it holds another part; empty where it lacks nothing."""
+        for making in self.makings:
+            there = [name for name in making.inputs if name in held or self._made_of(name, held)]
+            if there and len(there) < len(making.inputs):
+                return next(name for name in making.inputs if name not in there)
+        return ""
+
+    def _made_of(self, name: str, held: Collection[str]) -> bool:
+        """Whether this is made of what is held."""
+        own = next((making for making in self.makings if making.name == name), None)
+        return own is not None and all(other in held for other in own.inputs)
+
     def timed(self, given: Collection[str]) -> bool:
         """Whether some of these variables are made with the time between frames."""
         return any(making.derivation.timed for making in self.first if making.name in given)

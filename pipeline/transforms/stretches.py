@@ -26,9 +26,11 @@ from ..config import Config
 from ..config_transforms import How
 from ..errors import SourceError
 from ..executor import DaskScheduler
+from ..gaps import GapPolicy
 from ..quality import Points, check_cadence, take_survey
 from .coarsening import coarsened
 from .deriving import amounts, derived
+from .pairing import paired
 from .plan import Plan
 from .regridding import regridded
 from .resampling import Intervals, Microseconds, intervals, resampled
@@ -87,7 +89,9 @@ def transformed(
         scheduler: What Dask reads with.
     """
     result = Changed()
-    ordered = sorted(candidates, key=lambda one: (one.times[0], one.path.name))
+    whole, waiting = paired(plan, candidates)
+    result.withheld += [_waiting(one) for one in waiting]
+    ordered = sorted(whole, key=lambda one: (one.times[0], one.path.name))
     stretches = _Stretches(config, plan, ordered, archived)
     for one in ordered:
         try:
@@ -116,7 +120,7 @@ class _Stretches:
     """
 
     def __init__(self, config: Config, plan: Plan, ordered: Sequence[Candidate], archived: xr.Dataset | None) -> None:
-        self._resample, self._plan = config.source.resample, plan
+        self._resample, self._plan, self._gaps = config.source.resample, plan, GapPolicy.of(config.quality)
         self._archived = None if self._resample is not None or archived is None else archived["time"].values
         self._holders: dict[Any, tuple[Candidate, int]] = {}
         self._times: dict[Any, list[Times]] = {}
@@ -169,7 +173,7 @@ class _Stretches:
         if self._resample is None and not self._plan.timed(given):
             return None
         own = infer(one.times)
-        check_cadence(one.times, own)
+        check_cadence(one.times, own, self._gaps)
         known = own or infer(self._neighbours(one))
         if known is None:
             return None
@@ -197,7 +201,7 @@ def _made(config: Config, plan: Plan, stretch: _Stretch, scheduler: DaskSchedule
         _check_gaps(one)
     last = [making for making in plan.last if making.name in given]
     if stretch.step is None and (config.source.resample is not None or plan.timed(given)):
-        return replace(one, fields=one.fields.isel(time=slice(0, 0)), needed=True, rest=one.times[0])
+        return _waiting(one)
     falls = config.quality.actions["Q-ACCUMULATION"] == "off"
     start, fields, absent = _first(plan, stretch, given, falls)
     made_last = {making.name for making in last}
@@ -223,6 +227,11 @@ def _made(config: Config, plan: Plan, stretch: _Stretch, scheduler: DaskSchedule
     if not result.fields.sizes["time"]:
         return result
     return replace(result, surveys=take_survey(result.fields, scheduler).variables)
+
+
+def _waiting(one: Candidate) -> Candidate:
+    """A file of which nothing can be made yet."""
+    return replace(one, fields=one.fields.isel(time=slice(0, 0)), needed=True, rest=one.times[0])
 
 
 def _first(

@@ -96,6 +96,11 @@ def levels(first: int, last: int) -> xr.Dataset:
     return both.assign_coords(level=axis).to_dataset(name="t")
 
 
+def ensemble(first: int, last: int) -> xr.Dataset:
+    fields = temperature(first, last)
+    return xr.concat([fields, fields + 1.0, fields - 1.0], dim=pd.Index([0, 1, 2], name="number"))
+
+
 def projected(first: int, last: int) -> xr.Dataset:
     fields = temperature(first, last).rename(lat="y", lon="x")
     fields = fields.assign_coords(
@@ -573,6 +578,22 @@ CASES = (
         {"variables": LEVELS},
     ),
     BadInput(
+        "a member of the ensemble less",
+        "Q-MEMBER",
+        "reject",
+        fields(lambda data: data.isel(number=[0, 1]), ensemble),
+        ensemble,
+        {"source": {"member": 2}},
+    ),
+    BadInput(
+        "another member of the ensemble",
+        "Q-MEMBER",
+        "reject",
+        fields(lambda data: data.isel(number=1), ensemble),
+        ensemble,
+        {"source": {"member": 2}},
+    ),
+    BadInput(
         "latitudes from north to south", "Q-FIX-ORDER", "fix", fields(lambda data: data.isel(lat=slice(None, None, -1)))
     ),
     BadInput(
@@ -716,6 +737,12 @@ CASES = (
         "Q-STATION-SPIKE",
         row("temp", lambda data: data.index == 170, lambda old: old + 12.0),
         max_spike={"temp": 8.0},
+    ),
+    sensor(
+        "a clock seven seconds early",
+        "Q-FIX-CLOCK",
+        table(lambda data: data.assign(time=data["time"] - pd.Timedelta(minutes=5, seconds=7))),
+        "fix",
     ),
     sensor("late rows", "Q-FIX-LATE", table(lambda data: pd.concat([data.iloc[30:], data.iloc[:30]])), "fix"),
     sensor(

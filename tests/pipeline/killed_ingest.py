@@ -39,6 +39,7 @@ from pipeline.config import Config, check_config
 from pipeline.errors import ArchiveError
 from pipeline.failpoints import handling
 from pipeline.ingest import ingest
+from pipeline.presence import present
 from pipeline.quarantine import entries
 from pipeline.sources.units import conversion
 
@@ -64,6 +65,7 @@ def settings(folder: Path, root: Path) -> Config:
             "boundary": "closed",
             "variables": {"t": {"units": "K"}},
             "source": {"path": str(folder / "input"), "max_rejected_share": 0.9},
+            "quality": {"longest_gap": "6h"},
             "archive": {"chunk_time": 6, "shard_time": 12, "chunk_space": 8, "shard_space": 8},
         }
     )
@@ -117,6 +119,8 @@ SCENARIOS = {
         Scenario("append after a kill", "torn", "second", take_in, (18, 60)),
         Scenario("append that fails", "created", "second", take_in, (18, 60), fails_at="archive.slab.written"),
         Scenario("create that fails", "nothing", "first", take_in, (0, 18), fails_at="archive.slab.written"),
+        Scenario("append after a gap", "created", "gap", take_in, (18, 24)),
+        Scenario("fill a gap, and append", "gapped", "filled", take_in, (24, 26)),
         Scenario("gc", "grown", "second", collected, (60,)),
         Scenario("gc, rehearsed", "grown", "second", rehearsed, (60,)),
         Scenario("export", "grown", "second", export, (60,)),
@@ -147,8 +151,16 @@ class Place:
 
 
 def make_files(folder: Path) -> None:
-    """The inputs: at first one good file and one that is cut off; then two more, and the cut one fetched again."""
-    for name, files in {"first": {"a": (0, 18)}, "second": {"a": (0, 18), "b": (18, 42), "c": (42, 60)}}.items():
+    """The inputs: at first one good file and one that is cut off; then two more, and the cut one fetched again; or one
+    after a gap.
+    """
+    sources = {
+        "first": {"a": (0, 18)},
+        "second": {"a": (0, 18), "b": (18, 42), "c": (42, 60)},
+        "gap": {"a": (0, 18), "e": (22, 24)},
+        "filled": {"a": (0, 18), "b": (18, 26)},
+    }
+    for name, files in sources.items():
         source = folder / "source" / name
         source.mkdir(parents=True)
         for file, (first, last) in files.items():
@@ -166,8 +178,10 @@ def make_start(place: Place, name: str) -> None:
         return
     place.serve("first")
     ingest(config)
-    place.serve("second")
-    if name == "torn":
+    place.serve("gap" if name == "gapped" else "second")
+    if name == "gapped":
+        ingest(config)
+    elif name == "torn":
         with handling(Killer("archive.commit.before", 1)):
             ingest(config)
     elif name == "grown":
@@ -258,8 +272,8 @@ def length_of(config: Config, snapshot_id: str | None = None) -> int:
     if not archive.exists(config.archive_path):
         return 0
     with archive.open_dataset(config.archive_path, snapshot_id) as dataset:
-        found = dataset["t"].values
-    if not np.array_equal(found, VALUES[: len(found)]):
+        found, there = dataset["t"].values, present(dataset)
+    if not np.array_equal(found[there], VALUES[: len(found)][there]) or not np.isnan(found[~there]).all():
         raise ValueError("a version holds other values than were ingested")
     return len(found)
 
@@ -271,6 +285,7 @@ def state(config: Config) -> dict[str, Any]:
         verified = archive.verify(path)
         found["damaged"] = [str(one) for one in verified.damaged]
         found["frames"] = length_of(config)
+        found["missing"] = archive.info(path).missing
         found["messages"] = [one.message for one in archive.log(path)]
         found["files"] = sorted(one["name"] for one in archive.log(path)[0].metadata.get("files", []))
         sums = zarr.open_group(archive.open_arrays(path, ["t"])["t"].store, mode="r")["checksums"]

@@ -7,7 +7,6 @@ docs/durability.md has the numbers of a longer run.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import secrets
@@ -17,22 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.failpoints import failpoints
 from tests.pipeline.killed_ingest import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 KILLS = 24
-
-
-def failpoints(*files: Path) -> list[str]:
-    """Every name that is given to `reach`, which must be a literal."""
-    found = []
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "reach":
-                (name,) = node.args
-                assert isinstance(name, ast.Constant), f"{file}:{node.lineno}"
-                found.append(name.value)
-    return found
 
 
 def crash(folder: Path, *words: object) -> list[dict]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline import archive
 from pipeline.archive import Replacement
 from pipeline.config import ArchiveConfig, SplitConfig, check_config
-from pipeline.kept_statistics import change_between, training_statistics
+from pipeline.kept_statistics import change_between, prune, training_statistics
 from pipeline.splits import Span, Split, make_splits
 from pipeline.statistics import Part, VariableSums, compute_statistics, sum_part
 
@@ -197,3 +197,22 @@ def test_every_change_of_samples_adds_up(old, new):
 
     change = change_between(before, after, 4, set())
     assert summed([Part.of(before, 4)]) + summed(change.come) - summed(change.gone) == summed([Part.of(after, 4)])
+
+
+def test_sums_go_with_their_version_unless_it_stays(tmp_path):
+    growing = Growing(tmp_path, train=0.6, validation=0.2)
+    versions = []
+    for last in (20, 30, 40):
+        growing.write(last)
+        versions.append(archive.head(growing.path))
+        with archive.open_dataset(growing.path) as dataset:
+            train = make_splits(dataset, growing.split, 0).train
+            training_statistics(growing.config, versions[-1], dataset, ["t", "q"], train)
+    pinned, _, newest = versions
+    dropped = archive.collect(growing.path, {pinned}, keep_days=0, apply=True).dropped
+    assert versions[1] in [commit.snapshot_id for commit in dropped]
+    stay = {pinned, *(commit.snapshot_id for commit in archive.log(growing.path))}
+    kept = growing.config.work_dir / "statistics"
+    assert (prune(growing.config, stay, apply=False), len(list(kept.iterdir()))) == (1, 3)
+    assert (prune(growing.config, stay, apply=True), prune(growing.config, stay, apply=True)) == (1, 0)
+    assert {path.name.partition("-")[0] for path in kept.iterdir()} == {pinned, newest}

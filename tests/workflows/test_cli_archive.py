@@ -83,3 +83,43 @@ def test_collection_says_what_it_would_do_and_does_it_on_request(configuration: 
         assert result.stdout.startswith("0 versions older than 30 days and 0 chunks")
         assert said in result.stdout
     assert archive.head(path) == head
+
+
+def test_statistics_of_versions_that_are_gone_go_with_them(configuration: Path) -> None:
+    path = configuration.parent / "runs" / "weather" / "archive"
+    kept = path.parent / "statistics"
+    kept.mkdir()
+    head, files = archive.head(path), []
+    for name in (head, "GONE0000000000000000", "GONE1111111111111111"):
+        files.append(kept / f"{name}-0a1b2c3d.json")
+        files[-1].write_text("{}")
+    would = "2 file(s) of statistics of versions that are gone would be removed"
+    assert would in invoke("gc", configuration).stdout
+    assert all(file.exists() for file in files)
+    assert (
+        "2 file(s) of statistics of versions that are gone were removed"
+        in invoke("gc", configuration, "--apply").stdout
+    )
+    assert [file.exists() for file in files] == [True, False, False]
+
+
+def test_gaps_are_told_wherever_the_archive_is(configuration: Path) -> None:
+    tree = yaml.safe_load(configuration.read_text())
+    source = configuration.parent / "source"
+    tree["source"] |= {"path": str(source), "files": ["*.nc"]}
+    tree["quality"] = {**tree["quality"], "longest_gap": "6h"}
+    configuration.write_text(yaml.safe_dump(tree))
+    source.mkdir()
+    weather = made_weather().isel(time=slice(24))
+    weather.assign_coords(time=weather["time"].values + np.timedelta64(244, "h")).to_netcdf(source / "later.nc")
+    ingest = ["ingest", "-c", str(configuration), "--quiet"]
+    told = CliRunner().invoke(app, ingest, catch_exceptions=False).stdout
+    assert "4 frames from 2020-03-11T00:00 on are missing before its 2020-03-11T04:00, a gap that is allowed" in told
+    assert "2020-03-12T03:00, 4 frame(s) in gaps" in invoke("info", configuration).stdout
+    weather.isel(time=slice(4)).assign_coords(time=weather["time"].values[:4] + np.timedelta64(240, "h")).to_netcdf(
+        source / "late.nc"
+    )
+    assert "0 new along time, 4 filled in" in CliRunner().invoke(app, ingest, catch_exceptions=False).stdout
+    assert "in gaps" not in invoke("info", configuration).stdout
+    log = invoke("log", configuration, "--files").stdout
+    assert "  filled   t2m, 2020-03-11T00:00 to 2020-03-11T03:00, 4 frames, by " in log

@@ -61,6 +61,13 @@ def test_data_takes_the_place_of_any_source_whatever_its_name(folder, tmp_path, 
         assert (config.generate, config.training.epochs) == (None, 3)
 
 
+def test_input_may_be_named_by_its_url():
+    source = load_config("wfde5_gb", data="s3://weather/gb 2017/").source
+    assert (source.url, source.files) == ("s3://weather/gb 2017", load_config("wfde5_gb").source.files)
+    with pytest.raises(ConfigError, match="a URL has no user and no password in it"):
+        load_config("wfde5_gb", data="s3://me:secret@weather/gb")
+
+
 def test_an_unknown_name_lists_the_ones_there_are():
     with pytest.raises(ConfigError, match=r"no configuration 'deom': give the path of a YAML file or one of demo, "):
         load_config("deom")

@@ -24,6 +24,7 @@ import json, os, signal, sys
 from pathlib import Path
 import mlflow, torch
 from pipeline.errors import PipelineError
+from pipeline.failpoints import handling
 from pipeline.promotion import Verdict, promote, rollback
 from pipeline.registry import Registry
 
@@ -32,13 +33,14 @@ def work(task, wait):
     def reached(step):
         if step == task["die_at"]:
             os.kill(os.getpid(), signal.SIGKILL)
-    options = {"lock": Path(task["lock"]), "by": "the test", "reached": reached}
+    options = {"lock": Path(task["lock"]), "by": "the test"}
     version, champion = (registry.resolve(f"models:/{registry.name}/{task[key]}") for key in ("version", "champion"))
     wait()
-    if task["do"] == "rollback":
-        rollback(registry, why="too warm", **options)
-    else:
-        promote(registry, version, Verdict(True, ("Better.",)), champion, **options)
+    with handling(reached):
+        if task["do"] == "rollback":
+            rollback(registry, why="too warm", **options)
+        else:
+            promote(registry, version, Verdict(True, ("Better.",)), champion, **options)
 
 asked = json.load(sys.stdin)
 gate, opener = os.pipe()

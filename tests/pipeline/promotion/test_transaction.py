@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import PromotionError, RegistryError
-from pipeline.promotion import FAILPOINTS, Verdict, audit_trail, promote, refuse, rollback
+from pipeline.failpoints import handling
+from pipeline.promotion import Verdict, audit_trail, promote, refuse, rollback, transaction
+from tests.failpoints import failpoints
+
+STEPS = failpoints(Path(transaction.__file__))
+LOCKED = "promotion.locked"
+PROMOTION = [LOCKED, *(step for step in STEPS if step.startswith("promotion.") and step != LOCKED)]
+ROLLBACK = [LOCKED, *(step for step in STEPS if step.startswith("rollback."))]
 
 
 def options(place, name):
@@ -109,15 +118,12 @@ def test_a_registry_that_another_machine_changes_is_noticed(model, place, in_fav
     registry = model("elsewhere", challengers=2)
 
     def interfere(step):
-        if step == "written":
+        if step == "promotion.written":
             registry.set_alias("champion", 3)
 
-    with pytest.raises(PromotionError, match="version 2 of elsewhere was made champion, but version 3 is it now"):
-        promote(
-            *(registry, version(registry, 2), in_favour, version(registry, 1)),
-            **options(place, "elsewhere"),
-            reached=interfere,
-        )
+    noticed = "version 2 of elsewhere was made champion, but version 3 is it now"
+    with handling(interfere), pytest.raises(PromotionError, match=noticed):
+        promote(registry, version(registry, 2), in_favour, version(registry, 1), **options(place, "elsewhere"))
 
 
 def test_a_lock_that_is_held_or_cannot_be_had_is_a_sentence(model, place, in_favour):
@@ -125,13 +131,14 @@ def test_a_lock_that_is_held_or_cannot_be_had_is_a_sentence(model, place, in_fav
     again = {**options(place, "locked"), "wait": 0.05}
 
     def second(step):
-        if step == "locked":
+        if step == LOCKED:
             with pytest.raises(PromotionError, match=r"another promotion or rollback still held .*locked\.lock after"):
                 promote(registry, version(registry, 2), in_favour, version(registry, 1), **again)
             with pytest.raises(PromotionError, match="still held"):
                 rollback(registry, why="", **again)
 
-    promote(registry, version(registry, 2), in_favour, version(registry, 1), **options(place, "locked"), reached=second)
+    with handling(second):
+        promote(registry, version(registry, 2), in_favour, version(registry, 1), **options(place, "locked"))
     (place / "file").touch()
     with pytest.raises(PromotionError, match="cannot be locked"):
         rollback(registry, lock=place / "file" / "lock", by="ann", why="")
@@ -160,13 +167,40 @@ def test_rollbacks_go_back_one_champion_at_a_time(model, place, in_favour):
 # Killed, and two at once
 
 
+class Stopped(BaseException):
+    """Nothing that the transaction does about errors helps here, as nothing does where it is killed."""
+
+
+def test_stopped_between_its_aliases_and_run_again(model, place, in_favour):
+    """The worst of the steps, without a process; the slow tests kill one at each."""
+    registry = model("stopped")
+    reached = []
+
+    def stop(step):
+        reached.append(step)
+        if step == "promotion.previous":
+            raise Stopped
+
+    with handling(stop), pytest.raises(Stopped):
+        promote(registry, version(registry, 2), in_favour, version(registry, 1), **options(place, "stopped"))
+    assert registry.aliases() == {"champion": 1, "previous_champion": 1, "challenger": 2}
+    assert champion_of(registry).version == 1
+    with handling(reached.append):
+        promote(registry, version(registry, 2), in_favour, version(registry, 1), **options(place, "stopped"))
+        assert registry.aliases() == {"champion": 2, "previous_champion": 1}
+        rollback(registry, why="", **options(place, "stopped"))
+    assert set(reached) == set(STEPS)
+    assert [entry[:3] for entry in what_happened(registry)] == [("promoted", 2, 1), ("rolled back", 2, 1)]
+
+
+@pytest.mark.slow
 def test_killed_at_any_step_and_run_again(model, place, in_favour, processes):
-    registries = {step: model(f"promote-{step}") for step in FAILPOINTS}
-    tasks = [{"do": "promote", "name": f"promote-{step}", "die_at": step} for step in FAILPOINTS]
-    assert processes(tasks) == [""] * len(FAILPOINTS)
+    registries = {step: model(f"promote-{step}") for step in PROMOTION}
+    tasks = [{"do": "promote", "name": f"promote-{step}", "die_at": step} for step in PROMOTION]
+    assert processes(tasks) == [""] * len(PROMOTION)
     for step, registry in registries.items():
         after = champion_of(registry)
-        moved = FAILPOINTS.index(step) >= FAILPOINTS.index("champion")
+        moved = PROMOTION.index(step) >= PROMOTION.index("promotion.champion")
         assert after.version == (2 if moved else 1), step
         promote(registry, version(registry, 2), in_favour, version(registry, 1), **options(place, registry.name))
         assert champion_of(registry).version == 2
@@ -177,16 +211,16 @@ def test_killed_at_any_step_and_run_again(model, place, in_favour, processes):
 
 @pytest.mark.slow
 def test_a_rollback_killed_at_any_step_and_run_again(model, place, in_favour, processes):
-    steps = [step for step in FAILPOINTS if step in ("locked", "checked", "recorded", "champion", "previous")]
-    registries = {step: model(f"rollback-{step}", challengers=2) for step in steps}
+    registries = {step: model(f"rollback-{step}", challengers=2) for step in ROLLBACK}
     for registry in registries.values():
         for number in (2, 3):
             promote(registry, version(registry, number), in_favour, registry.resolve(), **options(place, registry.name))
-    assert processes([{"do": "rollback", "name": f"rollback-{s}", "die_at": s} for s in steps]) == [""] * len(steps)
+    tasks = [{"do": "rollback", "name": f"rollback-{step}", "die_at": step} for step in ROLLBACK]
+    assert processes(tasks) == [""] * len(ROLLBACK)
     for step, registry in registries.items():
         after = champion_of(registry).version
-        assert after == (2 if step in ("champion", "previous") else 3)
-        if step != "previous":  # there it was killed with all its work done
+        assert after == (2 if step in ("rollback.champion", "rollback.previous") else 3)
+        if step != "rollback.previous":  # there it was killed with all its work done
             rollback(registry, why="too warm", **options(place, registry.name))
         assert champion_of(registry).version == 2
         assert registry.aliases() == {"champion": 2, "previous_champion": 1}, step
@@ -196,7 +230,7 @@ def test_a_rollback_killed_at_any_step_and_run_again(model, place, in_favour, pr
 @pytest.mark.slow
 def test_a_rollback_after_a_promotion_killed_half_way_keeps_the_champion(model, place, processes):
     registry = model("half", challengers=1)
-    processes([{"do": "promote", "name": "half", "die_at": "previous"}])
+    processes([{"do": "promote", "name": "half", "die_at": "promotion.previous"}])
     assert registry.aliases() == {"champion": 1, "previous_champion": 1, "challenger": 2}
     assert rollback(registry, why="", **options(place, "half")).version == 1
     assert registry.aliases() == {"champion": 1, "challenger": 2}

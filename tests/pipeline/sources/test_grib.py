@@ -265,7 +265,9 @@ def test_a_member_of_an_ensemble(folder, tmp_path, edition):
     data = [message(FIELD[2 * n + number], edition, step=6 * n, number=number) for n in range(4) for number in (0, 1)]
     (folder / "a.grib").write_bytes(b"".join(data))
     assert "has the members 0, 1; choose one by source.member" in reason(settings(tmp_path), folder / "a.grib")
-    assert "expected the member 7, variable '2t' has 0, 1" in reason(settings(tmp_path, member=7), folder / "a.grib")
+    assert "Q-MEMBER: expected the member 7 of the ensemble, it has 0, 1; fetch" in reason(
+        settings(tmp_path, member=7), folder / "a.grib"
+    )
     config = settings(tmp_path, member=1)
     assert ingest(config).appended == 4
     np.testing.assert_allclose(stored(config)["t2m"].values, southern_first(FIELD[[1, 3, 5, 7]]), atol=ROUNDING)
@@ -288,7 +290,7 @@ def test_a_member_of_other_files(folder, tmp_path, dim, kind, numbered):
     save(folder / "a", **({"engine": "netcdf4"} if kind == "netcdf" else {"consolidated": False}))
     with pytest.raises(SourceError, match="source.member" if dim != "realization" else "Q-"):
         ingest(settings(tmp_path))
-    with pytest.raises(SourceError, match="expected the member 5"):
+    with pytest.raises(SourceError, match=r"Q-MEMBER.*expected the member 5 of the ensemble, it has "):
         ingest(settings(tmp_path, member=5))
     config = settings(tmp_path, member=0)
     ingest(config)

@@ -3,6 +3,7 @@
 import time
 
 import fsspec
+import icechunk
 import numpy as np
 import pytest
 import xarray as xr
@@ -83,6 +84,24 @@ def test_zarr_in_a_bucket_is_read_where_it_is(bucket, tmp_path):
     assert ingest(config).appended == 24
     assert ingest(config).appended == 0
     fields(24, 72).to_zarr("s3://weather/in/a.zarr", append_dim="time", consolidated=False)
+    assert ingest(config).appended == 48
+    np.testing.assert_array_equal(archive.open_dataset(config.archive_path)["t"].values, VALUES)
+
+
+def test_an_icechunk_repository_in_a_bucket_is_read_where_it_is(bucket, tmp_path):
+    storage = icechunk.s3_storage(bucket="weather", prefix="in/repository", from_env=True)
+    repository = icechunk.Repository.create(storage)
+
+    def commit(data, **how):
+        session = repository.writable_session("main")
+        data.to_zarr(session.store, consolidated=False, **how)
+        session.commit("hours")
+
+    commit(fields(0, 24), zarr_format=3)
+    config = settings(tmp_path, "s3://weather/in", "repository")
+    assert ingest(config).appended == 24
+    assert len(ingest(config).skipped) == 1
+    commit(fields(24, 72), append_dim="time")
     assert ingest(config).appended == 48
     np.testing.assert_array_equal(archive.open_dataset(config.archive_path)["t"].values, VALUES)
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline import archive
 from pipeline.config import check_config
 from pipeline.config_sensors import SensorConfig
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.ingest import ingest
 from pipeline.sources import open_table
 
@@ -104,6 +104,52 @@ def test_a_station_that_is_silent_is_kept_for_a_while(tmp_path):
     assert fields["temp_age"].max(("lat", "lon")).values[:9] == pytest.approx(
         [25 / 60] * 4 + [1 + 25 / 60, 2 + 25 / 60, 3 + 25 / 60, 25 / 60, 25 / 60]
     )
+
+
+def test_clocks_that_are_a_little_off_are_put_on_the_step(tmp_path):
+    """Every station reads at full hours, the clocks of some are early and of some are late."""
+    hours, station = (one.ravel() for one in np.meshgrid(np.arange(HOURS), np.arange(9), indexing="ij"))
+    right = pd.DataFrame({"id": station, "when": DAY + hours * np.timedelta64(1, "h"), "temp": 5.0 + hours % 7})
+    right = right.assign(lat=50.0 + station % 3, lon=-3.0 + station // 3)
+    off = np.select([station < 3, station < 6], [-7, 11], 0)
+    right.to_parquet(tmp_path / "right.parquet")
+    right.assign(when=right["when"] + pd.to_timedelta(off, unit="s")).to_parquet(tmp_path / "off.parquet")
+    config = settings(tmp_path, min_stations=1)
+    fields, others = (
+        open_table(tmp_path / f"{name}.parquet", config.sensors, config.variables) for name in ("off", "right")
+    )
+    np.testing.assert_array_equal(fields["time"], others["time"])
+    for name in ("temp", "temp_count"):
+        np.testing.assert_array_equal(fields[name], others[name])
+    assert np.abs(fields["temp_age"] - others["temp_age"]).max() <= 11 / 3600 + 1e-9
+    message = f"{3 * HOURS} readings up to 7 s before the time of a frame are put on it"
+    assert fields.attrs["findings"] == (("Q-FIX-CLOCK", message),)
+    strict = settings(tmp_path, clock_seconds=6).sensors
+    before = open_table(tmp_path / "off.parquet", strict, config.variables)["time"].values[0]
+    assert before == DAY - np.timedelta64(1, "h")
+    with pytest.raises(ConfigError, match="clock_seconds must be at most a quarter of step_hours"):
+        settings(tmp_path, clock_seconds=901)
+
+
+def test_a_station_that_reads_all_the_time_is_left_alone(tmp_path):
+    seconds, station = (one.ravel() for one in np.meshgrid(np.arange(0, 7200, 45), np.arange(4), indexing="ij"))
+    table = pd.DataFrame({"id": station, "when": DAY + (seconds + 20) * np.timedelta64(1, "s"), "temp": 5.0 + seconds})
+    table.assign(lat=50.0 + station, lon=1.0, temp=5 + seconds % 11).to_parquet(tmp_path / "a.parquet")
+    config = settings(tmp_path)
+    fields = open_table(tmp_path / "a.parquet", config.sensors, config.variables)
+    assert (fields.attrs["findings"], fields.sizes["time"]) == ((), 2)
+
+
+def test_a_clock_that_is_early_makes_no_frame_of_the_next_day(tmp_path):
+    """Files hold a day by what the clocks say: the next day's file has that frame, with all stations."""
+    table = made(faults=False)
+    early = table["id"] < 20
+    table.loc[early, "when"] -= np.timedelta64(5 * 60 + 7, "s")
+    last = table[early].groupby("id").tail(1).assign(when=DAY + np.timedelta64(86_393, "s"))
+    pd.concat([table, last]).to_parquet(tmp_path / "a.parquet")
+    config = settings(tmp_path)
+    fields = open_table(tmp_path / "a.parquet", config.sensors, config.variables)
+    assert fields["time"].values[[0, -1]].tolist() == [DAY.astype(int), (DAY + np.timedelta64(23, "h")).astype(int)]
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path):

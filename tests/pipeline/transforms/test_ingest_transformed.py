@@ -54,7 +54,7 @@ def fields(first, last, names=("t",), masked=False):
 
 
 def save(folder, name, dataset):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for field in dataset.data_vars.values():
         field.attrs.setdefault("units", UNITS[field.name])
     dataset.to_netcdf(folder / name, engine="netcdf4")
@@ -259,7 +259,7 @@ def test_what_is_missing_before_a_file_is_waited_for(tmp_path):
             {},
             lambda data: data.drop_vars("v"),
             "Q-MISSING-VARIABLE",
-            "'u' but not 'v', of which 'w' is made|'v' is in no file",
+            "'v' is in no file",
         ),
     ],
 )
@@ -273,6 +273,46 @@ def test_what_cannot_be_transformed_is_refused(tmp_path, variables, source, chan
     with pytest.raises(SourceError, match=message) as refused:
         ingest(config_of(tmp_path, variables, quality=quality, **source))
     assert refused.value.rule == rule
+
+
+WIND = {
+    "w": {"units": "m s-1", "derive": {"wind_speed": ["u", "v"]}},
+    "from": {"units": "degree", "role": "diagnostic", "derive": {"wind_direction": ["u", "v"]}},
+}
+
+
+@pytest.mark.parametrize("source", [{"resample": {"step": "6h"}}, {"coarsen": 2}])
+def test_components_in_files_of_their_own_make_the_wind_of_one_file(tmp_path, source):
+    for day in range(3):
+        save(tmp_path / "together" / "input", f"{day}.nc", fields(24 * day, 24 * day + 24, ["u", "v"], masked=True))
+    expected = config_of(tmp_path / "together", WIND, **source)
+    ingest(expected)
+    config, input = config_of(tmp_path, WIND, **source), tmp_path / "input"
+    for night in ("u0 v0", "u1", "v2", "v1 u2"):
+        for name, day in night.split():
+            save(input, f"{name}{day}.nc", fields(24 * int(day), 24 * int(day) + 24, [name], masked=True))
+        result = ingest(config)
+        assert result.rejected == ()
+        if night == "u1":
+            (waits,) = (one for one in result.waiting if one.path.name == "u1.nc")
+            assert str(waits).startswith("Q-GAP: u1.nc: its frames from 2020-01-02T00:00 on wait for 'v', of which and")
+    xr.testing.assert_identical(stored(config).drop_attrs(), stored(expected).drop_attrs())
+    assert ingest(config).snapshot_id == result.snapshot_id
+    noted = {file["name"] for commit in archive.log(config.archive_path) for file in commit.metadata["files"]}
+    # of the last day some frames still wait, so that neither of its files is done with
+    assert noted | {"v2.nc"} == {f"{name}{day}.nc" for name in "uv" for day in range(3)}
+
+
+def test_two_files_of_one_component_contradict_each_other(tmp_path):
+    for name in ("u", "v"):
+        save(tmp_path / "input", f"{name}.nc", fields(0, 24, [name]))
+    other = fields(0, 24, ["v"])
+    save(tmp_path / "input", "v2.nc", other.assign(v=other["v"] + 3.0))
+    result = ingest(config_of(tmp_path, WIND))
+    assert [(one.rule, one.path.name) for one in result.rejected] == [("Q-OVERLAP", "v2.nc")]
+    np.testing.assert_allclose(
+        stored(config_of(tmp_path, WIND))["w"].values, np.hypot(VALUES["u"][:24], VALUES["v"][:24]), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("action", ["reject", "warn", "off"])
