@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import icechunk
 import numpy as np
 import xarray as xr
 import zarr
@@ -21,6 +20,7 @@ import zarr
 from ..errors import ArchiveError
 from ..executor import DaskScheduler
 from ..layout import slabs
+from .checksums import HashingStore
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def check_replacements(path: Path, archived: xr.Dataset, replacements: Sequence[
 
 
 def replace_frames(
-    store: icechunk.IcechunkStore,
+    store: HashingStore,
     replacements: Sequence[Replacement],
     slab_bytes: int,
     scheduler: DaskScheduler,
