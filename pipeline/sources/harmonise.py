@@ -73,7 +73,7 @@ def harmonise(
     axes = next(iter(placed.values()))[1]
     merged = _space(_time(xr.Dataset({name: field.variable for name, field in fields.items()}, coords=axes)), region)
     order = next(dims for dims in FIELD_DIMS if set(dims) == set(merged.dims))
-    return merged.transpose(*order).astype("float32")
+    return merged.transpose(*order).astype("float32", copy=False)
 
 
 def harmonise_static(dataset: xr.Dataset, variables: Mapping[str, VariableConfig]) -> xr.Dataset:
