@@ -5,10 +5,11 @@ roles(dataset, dataset["Tair"])      # {"time": "time", "latitude": "lat", "long
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Mapping
 
 import cf_xarray  # noqa: F401  (adds the accessor `.cf`)
 import xarray as xr
+from cf_xarray.criteria import coordinate_criteria
 
 from ..errors import SourceError
 
@@ -31,9 +32,8 @@ def roles(dataset: xr.Dataset, field: xr.DataArray) -> dict[str, str]:
         SourceError: ``Q-DIMENSIONS``: two dimensions have the same role.
     """
     found: dict[str, str] = {}
-    described = dataset.cf.coordinates  # once: it goes through all of them, and takes as long as opening the file
     for dim in map(str, field.dims):
-        role = _role(dataset, described, dim)
+        role = _role(dataset, dim)
         if role is None:
             continue
         if role in found.values():
@@ -55,18 +55,43 @@ def scalar_time(dataset: xr.Dataset) -> str | None:
     return "time" if "time" in names else next(iter(names), None)
 
 
-def _role(dataset: xr.Dataset, described: Mapping[str, Collection[Hashable]], dim: str) -> str | None:
+def described(dataset: xr.Dataset, key: str) -> set[str]:
+    """Names of the coordinates whose attributes say by CF that they are `key`: an axis (T, Z, ...), time, vertical...
+
+    As ``dataset.cf.axes`` and ``dataset.cf.coordinates`` find them, by the same criteria; but those make an array of
+    each coordinate for each key, which takes as long as opening a small file.
+    """
+    variables = dataset.variables
+    if any(data.attrs.get("cf_role") == "grid_topology" for data in variables.values()):
+        return {str(name) for name in {**dataset.cf.axes, **dataset.cf.coordinates}.get(key, ())}
+    # a file may state which variables are its coordinates; those along dimensions are some in any case
+    stated = str(dataset.attrs.get("coordinates") or dataset.encoding.get("coordinates") or "").split()
+    near = {*stated, *map(str, dataset.xindexes)} if stated else {*map(str, dataset.coords)}
+    attributes = {str(name): variables[name].attrs for name in dataset.coords}
+    return {
+        name
+        for name, attrs in attributes.items()
+        if str(attrs.get("standard_name")) == key or (name in near and _meets(attrs, key))
+    }
+
+
+def _meets(attrs: Mapping[str, object], key: str) -> bool:
+    words = {attribute: word for attribute, word in attrs.items() if isinstance(word, str)}
+    return any(words.get(attribute) in expected for attribute, expected in coordinate_criteria[key].items())
+
+
+def _role(dataset: xr.Dataset, dim: str) -> str | None:
     values = axis_values(dataset, dim)
     names = {dim} if values is None else {dim, str(values.name)}
     if dim.lower() in _NAMES["sample"]:
         return "sample"
     for role, key in _CF_COORDINATES.items():
-        if names & set(described.get(key, ())):
+        if names & described(dataset, key):
             return role
     for role, aliases in _NAMES.items():
         if {name.lower() for name in names} & aliases:
             return role
     for role, key in _CF_AXES.items():
-        if names & set(dataset.cf.axes.get(key, ())):
+        if names & described(dataset, key):
             return role
     return None

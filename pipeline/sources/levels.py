@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import cf_xarray  # noqa: F401  (adds the accessor `.cf`)
 import numpy as np
 import xarray as xr
 
 from ..errors import SourceError
+from .axes import described
 from .units import conversion
 
 _NAMES = {"level", "lev", "levels", "plev", "pressure", "pressure_level", "isobaricinhpa", "height", "depth", "z"}
@@ -54,11 +54,7 @@ def pressure_label(dataset: xr.Dataset, field: xr.DataArray) -> str:
 
 def _vertical(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
     """The coordinate along the field's vertical dimension, or a scalar one."""
-    named = {
-        name
-        for key in ("vertical", "Z")
-        for name in (*dataset.cf.coordinates.get(key, ()), *dataset.cf.axes.get(key, ()))
-    }
+    named = described(dataset, "vertical") | described(dataset, "Z")
     candidates = [
         data
         for name, data in dataset.coords.items()
