@@ -53,7 +53,7 @@ def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
 
 def is_whole(dataset: xr.Dataset) -> bool:
     """Whether no Dask cut the arrays into blocks."""
-    return all(data.chunks is None for data in dataset.variables.values())
+    return dataset.__dask_graph__() is None
 
 
 def long_name(attributes: Mapping[Any, Any], name: object) -> str:

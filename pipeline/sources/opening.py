@@ -9,6 +9,7 @@ the blocks. What does not: telling whether the input is whole (`files`) and what
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping
@@ -198,8 +199,7 @@ def _indexed(dataset: xr.Dataset) -> xr.Dataset:
     lacking = [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in dataset.xindexes]
     if not lacking:
         return dataset
-    # all at once: each call goes through all of the dataset
-    indexed = dataset.assign_coords({dim: dataset.variables[dim] for dim in lacking})
+    indexed = functools.reduce(xr.Dataset.set_xindex, lacking, dataset)
     indexed.set_close(dataset.close)  # a new dataset does not inherit the right to close the file
     return indexed
 

@@ -37,7 +37,7 @@ def test_as_the_library(attributes, stated):
     if stated:
         dataset.attrs["coordinates"] = stated
     for key in KEYS:
-        assert described(dataset, key) == found(dataset, key)
+        assert described(dataset).get(key, set()) == found(dataset, key)
 
 
 def test_staggered_grid():
@@ -47,10 +47,10 @@ def test_staggered_grid():
         {"grid": ((), 0, topology), "t": (("xi", "eta"), np.zeros((2, 3)))}, {"xi": ("xi", [0, 1]), "eta": [0, 1, 2]}
     )
     assert found(dataset, "X")
-    assert described(dataset, "X") == found(dataset, "X")
+    assert described(dataset).get("X") == found(dataset, "X")
 
 
 @pytest.mark.parametrize("word", [np.array([1.0, 2.0]), 3])
 def test_attribute_that_is_no_word(word):
     dataset = xr.Dataset(coords={"a": ("a", [0, 1], {"axis": word}), "b": ("b", [0.0], {"axis": "Z"})})
-    assert described(dataset, "Z") == {"b"}
+    assert described(dataset)["Z"] == {"b"}
