@@ -52,6 +52,11 @@ def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
     return numbered(kept, 0).transpose(*order, missing_dims="ignore").astype("float32").drop_encoding()
 
 
+def is_whole(dataset: xr.Dataset) -> bool:
+    """Whether no Dask cut the arrays into blocks."""
+    return dataset.__dask_graph__() is None
+
+
 def long_name(attributes: Mapping[Any, Any], name: object) -> str:
     """A variable's name for people: its `long_name`, else its `standard_name` in plain words, else its name."""
     given = attributes.get("long_name") or str(attributes.get("standard_name") or "").replace("_", " ")

@@ -9,6 +9,7 @@ the files that are to go in (`ingest`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,12 +73,17 @@ def holdings(config: Config) -> Holdings:
     files = [file for commit in commits for file in commit.metadata.get("files", [])]
     return Holdings(
         archived,
-        frozenset(file["sha256"] for file in files if file.get("complete")),
+        finished_files(files),
         dict(commits[-1].metadata.get("nan_points", {})),
         {file["sha256"]: file["taken"] for file in reversed(files) if file.get("taken")},
         {(file["samples"][0], file["samples"][1]): file["start"] for file in files if file.get("samples")},
         frozenset(frozenset(file.get("variables", ())) for file in files),
     )
+
+
+def finished_files(files: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The sha256 of files all of whose values are in an Archive, by the notes of its commits."""
+    return frozenset(file["sha256"] for file in files if file.get("complete"))
 
 
 def _check_selection(config: Config, first: archive.Commit) -> None:

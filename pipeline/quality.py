@@ -25,7 +25,7 @@ from .block_survey import BlockSurvey, joined, survey_block
 from .cadence import Cadence
 from .errors import SourceError
 from .executor import DaskScheduler
-from .fields import time_text
+from .fields import is_whole, time_text
 from .gaps import NO_GAPS, GapPolicy
 from .rules import RULES, Action
 from .sources.codecs import remedy, rule_of_unreadable
@@ -156,7 +156,7 @@ class Survey:
 def take_survey(
     fields: xr.Dataset, scheduler: DaskScheduler = "threads", excesses: Sequence[xr.DataArray] = ()
 ) -> Survey:
-    """Read every value once, block by block.
+    """Read every value once, block by block; fields in memory as they are.
 
     Args:
         fields: Lazy or in memory, with the grid last.
@@ -166,6 +166,9 @@ def take_survey(
     Raises:
         SourceError: ``Q-TRUNCATED``: some block cannot be read; ``Q-CODEC``: nothing here decodes it.
     """
+    if is_whole(fields):
+        variables = {str(name): _judged(survey_block(field.values)) for name, field in fields.data_vars.items()}
+        return Survey(variables, tuple(_most(excess).values for excess in excesses))
     return _survey(fields, xr.Dataset(_blockwise(fields, excesses)).compute, scheduler)
 
 
@@ -182,6 +185,8 @@ def take_survey_and_keep(
     Raises:
         SourceError: As `take_survey`.
     """
+    if is_whole(fields):
+        return take_survey(fields, scheduler, excesses), fields
     kept: dict[str, xr.DataArray] = {}
 
     def compute(scheduler: DaskScheduler) -> xr.Dataset:
@@ -213,9 +218,14 @@ def _blockwise(fields: xr.Dataset, excesses: Sequence[xr.DataArray]) -> dict[str
             ),
         )
     for number, excess in enumerate(excesses):
-        most = excess.fillna(-np.inf).max(excess.dims[-2:])
+        most = _most(excess)
         surveys[f"excess {number}"] = (tuple(map(str, most.dims)), most.data)
     return surveys
+
+
+def _most(excess: xr.DataArray) -> xr.DataArray:
+    """Of each frame; -inf where nothing is there."""
+    return excess.fillna(-np.inf).max(excess.dims[-2:])
 
 
 def _survey_as_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.object_]]:

@@ -70,16 +70,15 @@ def check_sentinels(surveys: Surveys, scales: Mapping[str, tuple[float, float]])
     """
     for name, survey in surveys.items():
         slope, offset = scales.get(name, (1.0, 0.0))
-        for mark in SENTINELS:
-            with np.errstate(over="ignore"):  # a mark beyond what float32 holds is Inf by now, and found as such
-                found = np.float32(np.float32(mark) * slope + offset)
-            if np.isclose([survey.lowest, survey.highest], found, rtol=1e-6, atol=0.0).any():
-                raise SourceError(
-                    "Q-SENTINEL",
-                    f"variable {name!r} has the value {mark:g}, which marks missing values, expected it to be "
-                    "declared; "
-                    "declare it as _FillValue",
-                )
+        with np.errstate(over="ignore"):  # a mark beyond what float32 holds is Inf by now, and found as such
+            marks = (np.asarray(SENTINELS, "float32") * slope + offset).astype("float32")
+        found = np.isclose([[survey.lowest], [survey.highest]], marks, rtol=1e-6, atol=0.0).any(axis=0)
+        if found.any():
+            raise SourceError(
+                "Q-SENTINEL",
+                f"variable {name!r} has the value {SENTINELS[int(found.argmax())]:g}, which marks missing values, "
+                "expected it to be declared; declare it as _FillValue",
+            )
 
 
 def check_zero(surveys: Surveys) -> None:

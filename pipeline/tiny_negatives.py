@@ -26,6 +26,8 @@ def without_tiny_negatives(
         sizes: For each variable that cannot be negative, how far below zero is tiny.
     """
     low = [name for name, size in sizes.items() if name in surveys and -size <= surveys[name].lowest < 0.0]
+    if not low:
+        return fields, dict(surveys), []
     clipped = fields.assign({name: fields[name].clip(min=0.0, keep_attrs=True) for name in low})
     told = [
         f"variable {name!r} had values down to {surveys[name].lowest:.2g}, expected none below 0; taken as 0"

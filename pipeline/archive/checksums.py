@@ -11,10 +11,11 @@ recorded), their making and `verify`. What does not: leftovers beside the Archiv
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer
 from zarr.core.sync import sync
+from zarr.storage import WrapperStore
 
 from ..errors import ArchiveError
 from ..failpoints import reach
@@ -65,13 +68,42 @@ class Verification:
     damaged: tuple[Damage, ...]
 
 
-def record(session: icechunk.Session, before: icechunk.IcechunkStore, threads: Executor) -> None:
+class HashingStore(WrapperStore[icechunk.IcechunkStore]):
+    """The store of a session, which takes the sha256 of what is written while its bytes are at hand.
+
+    Attributes:
+        digests: By key; of what was deleted again there is none.
+    """
+
+    def __init__(self, store: icechunk.IcechunkStore, digests: dict[str, bytes] | None = None) -> None:
+        super().__init__(store)
+        self.digests: dict[str, bytes] = {} if digests is None else digests
+
+    def _with_store(self, store: icechunk.IcechunkStore) -> HashingStore:
+        return type(self)(store, self.digests)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write, and note the digest."""
+        await super().set(key, value)
+        # in a thread: shards are large, and others are compressed meanwhile
+        self.digests[key] = await asyncio.to_thread(_sha256, value)
+
+    async def delete(self, key: str) -> None:
+        """Delete, and forget the digest."""
+        self.digests.pop(key, None)
+        await super().delete(key)
+
+
+def record(
+    session: icechunk.Session, before: icechunk.IcechunkStore, threads: Executor, known: Mapping[str, bytes]
+) -> None:
     """Add to a session, before its commit, the checksums of the chunks it wrote.
 
     Args:
         session: Holds the new chunks.
         before: The version that it goes on with.
         threads: Read and hash.
+        known: What `HashingStore` noted; the rest is read again.
 
     Raises:
         ArchiveError: A chunk that was gone on with is damaged: the new checksum would hide it.
@@ -87,15 +119,17 @@ def record(session: icechunk.Session, before: icechunk.IcechunkStore, threads: E
             kept = np.asarray(_array(sums, name)[:])
             table[tuple(map(slice, kept.shape))] = kept
         places = [tuple(index) for index in indices]
-        known = [(place, table[place].tobytes()) for place in places if table[place].any()]
-        states = threads.map(lambda one, name=name: _state(before, name, *one), known)
-        for (place, _), what in zip(known, states, strict=True):
+        replaced = [(place, table[place].tobytes()) for place in places if table[place].any()]
+        states = threads.map(lambda one, name=name: _state(before, name, *one), replaced)
+        for (place, _), what in zip(replaced, states, strict=True):
             if what:
                 raise ArchiveError(
                     f"a chunk of {name} ({', '.join(map(str, place))}) that is to be gone on with is damaged: {what}; "
                     "see 'minconv archive verify'"
                 )
-        digests = threads.map(lambda place, name=name: _digest(session.store, name, place), places)
+        digests = threads.map(
+            lambda place, name=name: known.get(_key(name, place)) or _digest(session.store, name, place), places
+        )
         for place, digest in zip(places, digests, strict=True):
             table[place] = np.frombuffer(digest or bytes(_BYTES), "uint8")
         sums.create_array(name, data=table, chunks=table.shape, overwrite=True)
@@ -159,8 +193,16 @@ def _state(store: icechunk.IcechunkStore, name: str, place: tuple[int, ...], kno
 
 def _digest(store: icechunk.IcechunkStore, name: str, place: tuple[int, ...]) -> bytes | None:
     """The sha256 of a chunk's bytes; None where there is none (all of it is the fill value)."""
-    found = sync(store.get("/".join((name, "c", *map(str, place))), default_buffer_prototype()))
-    return None if found is None else hashlib.sha256(found.as_numpy_array().data).digest()
+    found = sync(store.get(_key(name, place), default_buffer_prototype()))
+    return None if found is None else _sha256(found)
+
+
+def _sha256(found: Buffer) -> bytes:
+    return hashlib.sha256(found.as_numpy_array().data).digest()
+
+
+def _key(name: str, place: tuple[int, ...]) -> str:
+    return "/".join((name, "c", *map(str, place)))
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

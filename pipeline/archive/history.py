@@ -14,7 +14,7 @@ from typing import Any
 
 import icechunk
 
-from .repository import BRANCH, open_repository, readonly_store, require_archive, translated
+from .repository import BRANCH, readonly_store, require_archive, translated
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def head(path: Path) -> str:
     Raises:
         ArchiveError: There is no Archive at `path`.
     """
-    require_archive(path)
+    repository = require_archive(path)
     with translated(path, "read"):
-        return str(open_repository(path).lookup_branch(BRANCH))
+        return str(repository.lookup_branch(BRANCH))
 
 
 def log(path: Path, snapshot_id: str | None = None) -> list[Commit]:
@@ -51,9 +51,8 @@ def log(path: Path, snapshot_id: str | None = None) -> list[Commit]:
     """
     if snapshot_id is not None:
         readonly_store(path, snapshot_id)
-    require_archive(path)
+    repository = require_archive(path)
     with translated(path, "read"):
-        repository = open_repository(path)
         last = {"branch": BRANCH} if snapshot_id is None else {"snapshot_id": snapshot_id}
         # the oldest entry is Icechunk's own empty snapshot, which nobody wrote
         return [as_commit(entry) for entry in repository.ancestry(**last) if entry.parent_id is not None]

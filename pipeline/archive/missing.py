@@ -2,8 +2,8 @@
 
 What lives here: its place in a store. What does not: its meaning (`pipeline.presence`), the commit (`writing`).
 
-    ordered = with_flags(session.store, archived, fields)
-    mark_filled(session.store, archived, replacements)
+    ordered = with_flags(store, archived, fields)
+    mark_filled(store, archived, replacements)
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import icechunk
 import numpy as np
 import xarray as xr
 import zarr
@@ -19,15 +18,16 @@ from zarr.codecs import ZstdCodec
 
 from ..failpoints import reach
 from ..presence import PRESENT, flags
+from .checksums import HashingStore
 from .integrity import CHECKSUM
 from .replacing import Replacement
 
 
-def with_flags(store: icechunk.IcechunkStore, archived: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
+def with_flags(store: HashingStore, archived: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
     """The fields with the coordinate, if the Archive has it or is to have it; made there with the first gap.
 
     Args:
-        store: Of the session.
+        store: Of the session, which takes the checksums of what is written.
         archived: What is there.
         fields: What is to be appended.
     """
@@ -47,7 +47,7 @@ def with_flags(store: icechunk.IcechunkStore, archived: xr.Dataset, fields: xr.D
     return fields
 
 
-def mark_filled(store: icechunk.IcechunkStore, archived: xr.Dataset, replacements: Sequence[Replacement]) -> None:
+def mark_filled(store: HashingStore, archived: xr.Dataset, replacements: Sequence[Replacement]) -> None:
     """Frames of which every variable has new values are there from now on."""
     if PRESENT not in archived.coords:
         return

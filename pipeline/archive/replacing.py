@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import icechunk
 import numpy as np
 import xarray as xr
 import zarr
@@ -22,6 +21,7 @@ from ..errors import ArchiveError
 from ..executor import DaskScheduler
 from ..failpoints import reach
 from ..layout import slabs
+from .checksums import HashingStore
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def check_replacements(path: Path, archived: xr.Dataset, replacements: Sequence[
 
 
 def replace_frames(
-    store: icechunk.IcechunkStore,
+    store: HashingStore,
     replacements: Sequence[Replacement],
     slab_bytes: int,
     scheduler: DaskScheduler,

@@ -74,16 +74,22 @@ def is_empty(repository: icechunk.Repository) -> bool:
 
 def exists(path: Path) -> bool:
     """Whether `path` holds an Archive with at least one commit."""
+    return _committed(path) is not None
+
+
+def _committed(path: Path) -> icechunk.Repository | None:
+    """The repository at `path`, if there is one with at least one commit."""
     if not is_repository(path):
-        return False
+        return None
     with translated(path, "read"):
-        return next(iter(open_repository(path).ancestry(branch=BRANCH))).parent_id is not None
+        repository = open_repository(path)
+        return None if is_empty(repository) else repository
 
 
-def require_archive(path: Path) -> None:
-    """Raise an `ArchiveError` that says what is at `path` unless it is an Archive."""
-    if exists(path):
-        return
+def require_archive(path: Path) -> icechunk.Repository:
+    """The repository of an Archive; raise an `ArchiveError` that says what is at `path` where there is none."""
+    if (repository := _committed(path)) is not None:
+        return repository
     if Path(path).exists() and not is_repository(path) and (Path(path).is_file() or any(Path(path).iterdir())):
         raise ArchiveError(f"{path} is not an archive; check the name, or run 'minconv ingest' under another one")
     raise ArchiveError(f"there is no archive at {path}; run 'minconv ingest' first")
@@ -91,9 +97,8 @@ def require_archive(path: Path) -> None:
 
 def readonly_store(path: Path, snapshot_id: str | None) -> icechunk.IcechunkStore:
     """The Zarr store of a version, by default the newest; raises `ArchiveError` where there is none."""
-    require_archive(path)
+    repository = require_archive(path)
     with translated(path, "read"):
-        repository = open_repository(path)
         if snapshot_id is None:
             return repository.readonly_session(BRANCH).store
     try:

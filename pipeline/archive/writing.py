@@ -29,7 +29,7 @@ from ..layout import ArrayLayout, blocks, plan, slabs
 from ..memory_budget import MemoryBudget
 from ..presence import PRESENT
 from ..progress import Event, Progress, silent
-from .checksums import record
+from .checksums import HashingStore, record
 from .history import Commit, as_commit
 from .integrity import CHECKSUM, checked
 from .leftovers import unfinished
@@ -91,27 +91,28 @@ def write(
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
         session = repository.writable_session(BRANCH)
+        store = HashingStore(session.store)
         if is_empty(repository):
             if replacements:
                 raise ArchiveError(f"archive {path} holds nothing that could be replaced; append first")
             if fields is None or "mask" not in fields.coords:
                 raise ArchiveError("the first commit of an archive needs the coordinate 'mask'; add it to the dataset")
             arrays = plan(field_dims(fields), {str(dim): size for dim, size in fields.sizes.items()}, layout)
-            _write_slabs(session.store, fields, 0, arrays, written, scheduler, threads, memory)
+            _write_slabs(store, fields, 0, arrays, written, scheduler, threads, memory)
         else:
             archived = open_store(session.store)
             check_replacements(path, archived, replacements)
             slab_bytes = SLAB_BYTES if memory is None else memory.slab_bytes
-            replace_frames(session.store, replacements, slab_bytes, scheduler, written)
-            mark_filled(session.store, archived, replacements)
+            replace_frames(store, replacements, slab_bytes, scheduler, written)
+            mark_filled(store, archived, replacements)
             if fields is not None:
                 check_continues(path, archived, fields)
                 length = archived.sizes[field_dims(archived)[0]]
                 ordered = numbered(fields[[str(name) for name in archived.data_vars]], length)
-                ordered = with_flags(session.store, archived, ordered)
+                ordered = with_flags(store, archived, ordered)
                 layout_there = _stored_layout(session.store, ordered)
-                _write_slabs(session.store, ordered, length, layout_there, written, scheduler, threads, memory)
-        record(session, repository.readonly_session(BRANCH).store, threads)
+                _write_slabs(store, ordered, length, layout_there, written, scheduler, threads, memory)
+        record(session, repository.readonly_session(BRANCH).store, threads, store.digests)
         reach("archive.commit.before")
         snapshot_id = session.commit(message, metadata)
     with translated(path, "read"):
@@ -119,7 +120,7 @@ def write(
 
 
 def _write_slabs(
-    store: icechunk.IcechunkStore,
+    store: HashingStore,
     fields: xr.Dataset,
     start: int,
     layout: ArrayLayout,

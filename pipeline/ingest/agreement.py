@@ -96,7 +96,10 @@ def _check_copies(batch: Batch, seen: dict[Hashable, tuple[str, Any]], candidate
 def _on_grid(candidate: Candidate, grid: xr.Dataset) -> Candidate:
     """With the very coordinates of the reference, which differ at most by rounding."""
     fixed = [dim for dim in grid.dims if dim != "sample" and (dim != "time" or "sample" in grid.dims)]
-    return replace(candidate, fields=candidate.fields.assign_coords({dim: grid[dim].variable for dim in fixed}))
+    wanted = {dim: grid.variables[dim] for dim in fixed}
+    if all(axis.identical(candidate.fields.variables[dim]) for dim, axis in wanted.items()):
+        return candidate
+    return replace(candidate, fields=candidate.fields.assign_coords(wanted))
 
 
 def enforce(config: Config, batch: Batch, state: Holdings, assembly: Assembly, limit: float) -> None:

@@ -120,7 +120,7 @@ def examine(
         state: What is archived already.
         accepted: The rules that a person said do not apply to a file, by its sha256.
         progress: Called for each file.
-        opened: Keeps the files open.
+        opened: Keeps the files open that are read again.
         scheduler: What Dask reads the files with.
         named: A person named these files; they are opened whatever their names say about their times.
     """
@@ -132,6 +132,7 @@ def examine(
     past = frozenset() if named else _past(config, state)
     kept = config.compute.cache_bytes if config.compute.memory_bytes is None else 0
     cache = Cache(kept, scheduler)
+    written = is_identity(config, plan)  # what is read is what is written
     stamps: dict[Path, Stamp] = {}
     stored: dict[Path, dict[str, str]] = {}
     for number, path in enumerate(paths):
@@ -145,52 +146,56 @@ def examine(
         except SourceError as error:
             batch.withdraw(path, error)
             continue
-        try:
-            with in_our_words():
-                path.stat()  # a link to nowhere has no bytes to know it by
-                sha256 = batch.digests[path] = digest(path)
-                lenience = lenience_of(config.quality.actions, accepted.get(sha256, frozenset()))
-                batch.warned += lenience.judged(path, partial(check_enclosed, config.source_path, path))
-                check_container(path)
-                if sha256 in seen:
-                    batch.skipped.append(path)
-                    continue
-                check_digest(path, sha256, stated)
-                dataset = opened.enter_context(open_input(config, path, {**plan.read, **fixed}, lenience.off))
-                held, held_fixed = present_variables(dataset, plan.read), present_variables(dataset, fixed)
-        except SourceError as error:
-            batch.unopened = True
-            batch.reject(path, error)
-            continue
-        if not held and not held_fixed:
-            batch.ignored.append(path)
-            continue
-        batch.names.update({**held, **held_fixed})
-        batch.leniences[path] = lenience
-        try:
-            with in_our_words():
-                check_budget(dataset, {**held, **held_fixed}, config.quality.max_values)
-                check_packing(dataset, {**held, **held_fixed})
-                # read now, so that what cannot be read is known of this file
-                statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
-                if held:
-                    judged = judge(config, plan, path, sha256, dataset, held, lenience, cache)
-                    batch.good.append(judged.candidate)
-                    batch.warned += judged.warned
-                    batch.fixed += judged.fixed
-                    stored[path] = storage(dataset, held)
-                if statics is not None:
-                    batch.static.append(StaticFile(path, sha256, statics, alone=not held))
-        except SourceError as error:
-            batch.reject(path, error)
-            continue
-        seen.add(sha256)
+        with ExitStack() as own:
+            whole = cache.room if written else 0
+            try:
+                with in_our_words():
+                    path.stat()  # a link to nowhere has no bytes to know it by
+                    sha256 = batch.digests[path] = digest(path)
+                    lenience = lenience_of(config.quality.actions, accepted.get(sha256, frozenset()))
+                    batch.warned += lenience.judged(path, partial(check_enclosed, config.source_path, path))
+                    check_container(path)
+                    if sha256 in seen:
+                        batch.skipped.append(path)
+                        continue
+                    check_digest(path, sha256, stated)
+                    dataset = own.enter_context(open_input(config, path, {**plan.read, **fixed}, lenience.off, whole))
+                    held, held_fixed = present_variables(dataset, plan.read), present_variables(dataset, fixed)
+            except SourceError as error:
+                batch.unopened = True
+                batch.reject(path, error)
+                continue
+            if not held and not held_fixed:
+                batch.ignored.append(path)
+                continue
+            batch.names.update({**held, **held_fixed})
+            batch.leniences[path] = lenience
+            try:
+                with in_our_words():
+                    check_budget(dataset, {**held, **held_fixed}, config.quality.max_values)
+                    check_packing(dataset, {**held, **held_fixed})
+                    # read now, so that what cannot be read is known of this file
+                    statics = harmonise_static(dataset, fixed).compute(scheduler="threads") if held_fixed else None
+                    if held:
+                        judged = judge(config, plan, path, sha256, dataset, held, lenience, cache)
+                        batch.good.append(judged.candidate)
+                        batch.warned += judged.warned
+                        batch.fixed += judged.fixed
+                        stored[path] = storage(dataset, held)
+                        if not judged.kept:
+                            opened.push(own.pop_all())
+                    if statics is not None:
+                        batch.static.append(StaticFile(path, sha256, statics, alone=not held))
+            except SourceError as error:
+                batch.reject(path, error)
+                continue
+            seen.add(sha256)
     for path, before in stamps.items():
         if path not in [one.path for one in batch.waiting] and stamp(path) != before:
             changed = "it changed while it was looked at, expected it to be whole; ingest again once it is written"
             batch.withdraw(path, SourceError("Q-UNSETTLED", changed))
     batch.fixed += [Rejection("Q-FIX-PACKING", path, message) for path, message in unlike_most(stored).items()]
-    if not is_identity(config, plan):
+    if not written:
         _transform(config, plan, batch, state, scheduler)
     progress(Event("ingest", len(paths), len(paths), "files", message="checked"))
     return batch

@@ -3,7 +3,7 @@
 What lives here: deciding what is kept. What does not: the reading itself (`quality.take_survey`).
 
     cache = Cache(2**29, "threads")
-    survey, fields = cache.survey(fields)       # of fields that fit, the values are in memory now
+    survey, fields, kept = cache.survey(fields)       # of fields that fit, the values are in memory now
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import xarray as xr
 
 from ..executor import DaskScheduler
+from ..fields import is_whole
 from ..quality import Survey, take_survey, take_survey_and_keep
 
 
@@ -28,16 +29,21 @@ class Cache:
         self._left = size if scheduler == "threads" else 0
         self._scheduler = scheduler
 
+    @property
+    def room(self) -> int:
+        """Bytes that are not taken yet."""
+        return max(0, self._left)
+
     def survey(
         self, fields: xr.Dataset, excesses: Sequence[xr.DataArray] = (), keep: bool = True
-    ) -> tuple[Survey, xr.Dataset]:
-        """Read every value once; the survey (see `take_survey`), and the fields, in memory where they are kept.
+    ) -> tuple[Survey, xr.Dataset, bool]:
+        """Read every value once; the survey (see `take_survey`), the fields, and whether they are kept in memory now.
 
         Raises:
             SourceError: ``Q-TRUNCATED``: some block cannot be read; ``Q-CODEC``: nothing here decodes it.
         """
         size = sum(field.nbytes for field in fields.data_vars.values())
-        if not keep or size > self._left:
-            return take_survey(fields, self._scheduler, excesses), fields
+        if not keep or (size > self._left and not is_whole(fields)):
+            return take_survey(fields, self._scheduler, excesses), fields, False
         self._left -= size
-        return take_survey_and_keep(fields, self._scheduler, excesses)
+        return *take_survey_and_keep(fields, self._scheduler, excesses), True

@@ -19,12 +19,13 @@ import xarray as xr
 from ..assembly import Candidate
 from ..config import Config, VariableConfig
 from ..errors import SourceError
+from ..fields import is_whole
 from ..plausible import is_often_zero, tiny_negative
 from ..quality import Lenience, Rejection, VariableSurvey, check_finite
 from ..relations import relations_of
 from ..repairs import repairs
 from ..rules import RULES
-from ..sources import harmonise
+from ..sources import harmonise, in_blocks
 from ..sources.units import conversion
 from ..suspicion import (
     check_frozen,
@@ -43,11 +44,16 @@ from .derived import bounds
 
 @dataclass(frozen=True)
 class Judged:
-    """A file that may go in, the warnings of its checks, and its repairs."""
+    """A file that may go in, the warnings of its checks, and its repairs.
+
+    Attributes:
+        kept: Whether its values are in memory, so that the file is not read again.
+    """
 
     candidate: Candidate
     warned: list[Rejection]
     fixed: list[Rejection]
+    kept: bool
 
 
 def judge(
@@ -76,11 +82,11 @@ def judge(
         SourceError: It breaks a rule that rejects.
     """
     warned, fixed = _findings(dataset, path, lenience)
-    fields = harmonise(dataset, plan.read, config.source.region)
+    fields = _harmonised(config, plan, path, dataset)
     scales = {name: _scale(dataset[source], plan.read[name]) for name, source in held.items()}
     relations = () if "Q-CROSS" in lenience.off else tuple(relations_of(fields, _levels(plan)))
-    kept = is_identity(config, plan)  # else what is written is not what was read
-    survey, known = cache.survey(fields, [relation.excess for relation in relations], keep=kept)
+    written = is_identity(config, plan)  # else what is written is not what was read
+    survey, known, kept = cache.survey(fields, [relation.excess for relation in relations], keep=written)
     check_finite(survey.variables)
     sizes = {} if "Q-FIX-NEGATIVE" in lenience.off else _tiny(config, plan, fields)
     put_right = list(repairs(dataset, held, fields, cut=config.source.region is not None))
@@ -92,7 +98,22 @@ def judge(
         partial(check_relations, relations, survey.excesses),
     )
     warned += [warning for check in checks for warning in lenience.judged(path, check)]
-    return Judged(Candidate(path, sha256, known, surveys), warned, fixed)
+    if kept and is_whole(known):
+        # joining files copies nothing of arrays in blocks; named, as Dask would hash the values for a name
+        known = known.chunk(token=sha256)
+    return Judged(Candidate(path, sha256, known, surveys), warned, fixed, kept)
+
+
+def _harmonised(config: Config, plan: Plan, path: Path, dataset: xr.Dataset) -> xr.Dataset:
+    """The fields; with their values, of a file that was opened whole."""
+    if not is_whole(dataset):
+        return harmonise(dataset, plan.read, config.source.region)
+    try:
+        return harmonise(dataset, plan.read, config.source.region).load()
+    except SourceError:
+        raise
+    except Exception:  # which of its values cannot be read, and why, is told block by block
+        return harmonise(in_blocks(config, dataset, path), plan.read, config.source.region)
 
 
 def _levels(plan: Plan) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ from ..contents import coverage, extent, headline, notes
 from ..durable_file import remove_partials
 from ..errors import SourceError
 from ..executor import DaskScheduler
-from ..holdings import holdings
+from ..holdings import finished_files, holdings
 from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress, silent
 from ..quality import Rejection
@@ -82,6 +82,7 @@ def ingest(
             failed = _result(config, batch, Assembly(None, rejected=assembly.rejected, waiting=assembly.waiting))
             keep(config.ingests_path, report_of(failed, time.perf_counter() - began, str(error)))
             raise
+        archived = state.digests
         if assembly.commits and reference is not None:
             fields = completed(config, batch, state, assembly.fields, reference)
             _quarantine(config, batch, assembly)  # static fields that do not fit are known only now
@@ -100,9 +101,9 @@ def ingest(
                 scheduler=scheduler,
                 memory=None if config.compute.memory_bytes is None else MemoryBudget.of(config.compute.memory_bytes),
             )
-        there = holdings(config).digests | {batch.digests[path] for path in assembly.skipped}
-        settle(config.quarantine_path, there, batch.digests)
-        release(config, batch.digests, holdings(config).digests)
+            archived |= finished_files(metadata["files"])
+        settle(config.quarantine_path, archived | {batch.digests[path] for path in assembly.skipped}, batch.digests)
+        release(config, batch.digests, archived)
         result = _result(config, batch, assembly)
         if result.committed or result.rejected or result.waiting:
             keep(config.ingests_path, report_of(result, time.perf_counter() - began))

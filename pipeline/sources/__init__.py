@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from .files import check_container, digest, find, settled
 from .harmonise import harmonise, harmonise_static, present_variables
-from .opening import names_held, open_input, open_lazily
+from .opening import in_blocks, names_held, open_input, open_lazily
 from .remote import Fetched, discard, fetch
 from .tables import open_table
 
@@ -27,6 +27,7 @@ __all__ = [
     "find",
     "harmonise",
     "harmonise_static",
+    "in_blocks",
     "names_held",
     "open_input",
     "open_lazily",

@@ -5,10 +5,11 @@ roles(dataset, dataset["Tair"])      # {"time": "time", "latitude": "lat", "long
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Mapping
 
 import cf_xarray  # noqa: F401  (adds the accessor `.cf`)
 import xarray as xr
+from cf_xarray.criteria import coordinate_criteria
 
 from ..errors import SourceError
 
@@ -24,6 +25,19 @@ _CF_COORDINATES = {"time": "time", "lat": "latitude", "lon": "longitude"}
 _CF_AXES = {"time": "T", "y": "Y", "x": "X"}
 
 
+def _meanings() -> dict[tuple[str, str], set[str]]:
+    """By CF, which axes or coordinates (keys of cf-xarray) a word in an attribute of a coordinate means."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for key, criteria in coordinate_criteria.items():
+        for attribute, words in {**criteria, "standard_name": (*criteria.get("standard_name", ()), key)}.items():
+            for word in words:
+                found.setdefault((attribute, word), set()).add(key)
+    return found
+
+
+_MEANINGS = _meanings()
+
+
 def roles(dataset: xr.Dataset, field: xr.DataArray) -> dict[str, str]:
     """Role of each dimension of `field`; a dimension that has none of the known roles is left out.
 
@@ -31,9 +45,9 @@ def roles(dataset: xr.Dataset, field: xr.DataArray) -> dict[str, str]:
         SourceError: ``Q-DIMENSIONS``: two dimensions have the same role.
     """
     found: dict[str, str] = {}
-    described = dataset.cf.coordinates  # once: it goes through all of them, and takes as long as opening the file
+    known = described(dataset)
     for dim in map(str, field.dims):
-        role = _role(dataset, described, dim)
+        role = _role(dataset, known, dim)
         if role is None:
             continue
         if role in found.values():
@@ -44,29 +58,57 @@ def roles(dataset: xr.Dataset, field: xr.DataArray) -> dict[str, str]:
 
 def axis_values(dataset: xr.Dataset, dim: str) -> xr.DataArray | None:
     """The one-dimensional coordinate along `dim`: of the same name, else any other one."""
+    name = _axis_name(dataset, dim)
+    return None if name is None else dataset[name]
+
+
+def _axis_name(dataset: xr.Dataset, dim: str) -> str | None:
     if dim in dataset.coords:
-        return dataset[dim]
-    return next((data for data in dataset.coords.values() if data.dims == (dim,)), None)
+        return dim
+    variables = dataset.variables
+    return next((str(name) for name in dataset.coords if variables[name].dims == (dim,)), None)
 
 
 def scalar_time(dataset: xr.Dataset) -> str | None:
     """Name of a scalar time coordinate, as in files of one time step."""
-    names = [str(name) for name, data in dataset.coords.items() if data.ndim == 0 and data.dtype.kind == "M"]
+    variables = dataset.variables
+    flat = [str(name) for name in dataset.coords if variables[name].ndim == 0]
+    names = [name for name in flat if variables[name].dtype.kind == "M"]
     return "time" if "time" in names else next(iter(names), None)
 
 
-def _role(dataset: xr.Dataset, described: Mapping[str, Collection[Hashable]], dim: str) -> str | None:
-    values = axis_values(dataset, dim)
-    names = {dim} if values is None else {dim, str(values.name)}
+def described(dataset: xr.Dataset) -> dict[str, set[str]]:
+    """Names of the coordinates whose attributes say what they are by CF: an axis (T, Z, ...), time, vertical...
+
+    As ``dataset.cf.axes`` and ``dataset.cf.coordinates`` find them, by the same criteria; but those make an array of
+    each coordinate for each key, which takes as long as opening a small file.
+    """
+    variables, names = dataset.variables, [str(name) for name in dataset.coords]
+    if any(data.attrs.get("cf_role") == "grid_topology" for data in variables.values()):
+        return {str(key): set(map(str, found)) for key, found in {**dataset.cf.axes, **dataset.cf.coordinates}.items()}
+    # a file may state which variables are its coordinates; those along dimensions are some in any case
+    stated = str(dataset.attrs.get("coordinates") or dataset.encoding.get("coordinates") or "").split()
+    near = {*stated, *map(str, dataset.xindexes)} if stated else set(names)
+    found: dict[str, set[str]] = {}
+    for name in names:
+        for attribute, word in variables[name].attrs.items():
+            for key in _MEANINGS.get((attribute, word), ()) if isinstance(word, str) else ():
+                if name in near or (attribute, word) == ("standard_name", key):
+                    found.setdefault(key, set()).add(name)
+    return found
+
+
+def _role(dataset: xr.Dataset, known: Mapping[str, set[str]], dim: str) -> str | None:
+    names = {dim, _axis_name(dataset, dim) or dim}
     if dim.lower() in _NAMES["sample"]:
         return "sample"
     for role, key in _CF_COORDINATES.items():
-        if names & set(described.get(key, ())):
+        if names & known.get(key, set()):
             return role
     for role, aliases in _NAMES.items():
         if {name.lower() for name in names} & aliases:
             return role
     for role, key in _CF_AXES.items():
-        if names & set(dataset.cf.axes.get(key, ())):
+        if names & known.get(key, set()):
             return role
     return None

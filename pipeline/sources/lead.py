@@ -5,6 +5,8 @@ check_valid_times(dataset, dataset["t2m"])       # SourceError Q-FORECAST where 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 import xarray as xr
 
@@ -25,16 +27,19 @@ def check_valid_times(dataset: xr.Dataset, field: xr.DataArray) -> None:
     Raises:
         SourceError: ``Q-FORECAST``.
     """
-    near = [data for data in dataset.coords.values() if set(data.dims) <= set(field.dims)]
-    leads = [data for data in near if _is_lead(data)]
+    variables = dataset.variables
+    names = [name for name in dataset.coords if set(variables[name].dims) <= set(field.dims)]
+    # few coordinates are of these two kinds, and an array is made of those alone
+    near = [dataset[name] for name in names if _is_lead(name, variables[name]) or _is_start(name, variables[name])]
+    leads = [data for data in near if _is_lead(data.name, data.variable)]
     ahead = next((data for data in leads if np.asarray(data.values).astype("float64").any()), None)
     # a scalar coordinate beside a time axis is a remark; along a dimension of its own it is a second axis of time
     along = next((data for data in leads if data.dims and data.sizes[data.dims[0]] > 1), None)
     axis = _time_axis(dataset, field)
     known = axis is not None and (axis.name == "valid_time" or axis.attrs.get("standard_name") == "time")
-    start = next((data for data in near if _is_start(data) and data.dims), None)
-    start = axis if axis is not None and _is_start(axis) else None if known else start
-    if axis is not None and _is_lead(axis):
+    start = next((data for data in near if _is_start(data.name, data.variable) and data.dims), None)
+    start = axis if axis is not None and _is_start(axis.name, axis.variable) else None if known else start
+    if axis is not None and _is_lead(axis.name, axis.variable):
         along = axis
     if along is not None and not (known and along.dims == getattr(axis, "dims", ())):
         found = f"the axis {along.name!r} of lead times"
@@ -59,12 +64,12 @@ def _time_axis(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
     return None if name is None else dataset[name]
 
 
-def _is_lead(data: xr.DataArray) -> bool:
+def _is_lead(name: Hashable, data: xr.Variable) -> bool:
     if data.attrs.get("standard_name") == "forecast_period":
         return True
     timely = data.dtype.kind == "m" or str(data.attrs.get("units", "")).lower() in _UNITS
-    return str(data.name).lower() in _LEADS and timely
+    return str(name).lower() in _LEADS and timely
 
 
-def _is_start(data: xr.DataArray) -> bool:
-    return data.attrs.get("standard_name") == "forecast_reference_time" or str(data.name).lower() in _STARTS
+def _is_start(name: Hashable, data: xr.Variable) -> bool:
+    return data.attrs.get("standard_name") == "forecast_reference_time" or str(name).lower() in _STARTS

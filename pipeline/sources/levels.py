@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import cf_xarray  # noqa: F401  (adds the accessor `.cf`)
 import numpy as np
 import xarray as xr
 
 from ..errors import SourceError
+from .axes import described
 from .units import conversion
 
 _NAMES = {"level", "lev", "levels", "plev", "pressure", "pressure_level", "isobaricinhpa", "height", "depth", "z"}
@@ -54,17 +54,17 @@ def pressure_label(dataset: xr.Dataset, field: xr.DataArray) -> str:
 
 def _vertical(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
     """The coordinate along the field's vertical dimension, or a scalar one."""
-    named = {
-        name
-        for key in ("vertical", "Z")
-        for name in (*dataset.cf.coordinates.get(key, ()), *dataset.cf.axes.get(key, ()))
-    }
+    known, variables = described(dataset), dataset.variables
+    named = known.get("vertical", set()) | known.get("Z", set())
     candidates = [
-        data
-        for name, data in dataset.coords.items()
-        if (name in named or str(name).lower() in _NAMES) and data.ndim <= 1 and set(data.dims) <= set(field.dims)
+        str(name)
+        for name in dataset.coords
+        if (name in named or str(name).lower() in _NAMES)
+        and variables[name].ndim <= 1
+        and set(variables[name].dims) <= set(field.dims)
     ]
-    return max(candidates, key=lambda data: data.ndim, default=None)
+    found = max(candidates, key=lambda name: variables[name].ndim, default=None)
+    return None if found is None else dataset[found]
 
 
 def _place(axis: xr.DataArray | None, level: float) -> int | None:

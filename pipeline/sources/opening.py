@@ -42,6 +42,7 @@ def open_input(
     path: Path,
     wanted: Mapping[str, VariableConfig] | None = None,
     off: frozenset[str] = frozenset(),
+    whole: int = 0,
 ) -> xr.Dataset:
     """An input of whatever kind, as the sections source and sensors say.
 
@@ -50,6 +51,7 @@ def open_input(
         path: The input.
         wanted: What may be read of it; None: the variables of the configuration.
         off: Rules that are not looked at.
+        whole: As in `open_lazily`.
 
     Raises:
         SourceError: As in `open_lazily`, `open_table`, `open_grib` and `open_images`.
@@ -62,9 +64,18 @@ def open_input(
         return _grib(config, path, read)
     if path.suffix.lower() in (*PICTURES, *FILMS):
         return _images(config, path)
-    block_bytes = MemoryBudget.of(config.compute.memory_bytes).block_bytes
     there = None if config.source.url is None else pointed(path, config.source.url)
-    return of_member(open_lazily(path, config.source.group, there, block_bytes), config.source.member)
+    opened = open_lazily(path, config.source.group, there, _block_bytes(config), whole)
+    return of_member(opened, config.source.member)
+
+
+def in_blocks(config: Config, dataset: xr.Dataset, path: Path) -> xr.Dataset:
+    """An input that was opened whole, as it is when it is not."""
+    return _in_blocks(dataset, path, config.source.group, _block_bytes(config))
+
+
+def _block_bytes(config: Config) -> int:
+    return MemoryBudget.of(config.compute.memory_bytes).block_bytes
 
 
 def names_held(dataset: xr.Dataset) -> list[str]:
@@ -78,7 +89,7 @@ def _grib(config: Config, path: Path, wanted: Mapping[str, VariableConfig]) -> x
     except (ImportError, RuntimeError) as error:  # the second where ecCodes itself is missing
         raise _lacking(path, "cfgrib and eccodes", "grib", error) from error
     dataset = open_grib(path, wanted, config.source.grib_keys, config.source.member)
-    return _in_blocks(dataset, path, None, MemoryBudget.of(config.compute.memory_bytes).block_bytes)
+    return _in_blocks(dataset, path, None, _block_bytes(config))
 
 
 def _images(config: Config, path: Path) -> xr.Dataset:
@@ -90,7 +101,7 @@ def _images(config: Config, path: Path) -> xr.Dataset:
     starts = (FilePattern.parse(pattern).start(name) for pattern in config.source.files)
     start = next((start for start in starts if start is not None), None)
     dataset = open_images(path, start, config.source.every)
-    return _in_blocks(dataset, path, None, MemoryBudget.of(config.compute.memory_bytes).block_bytes)
+    return _in_blocks(dataset, path, None, _block_bytes(config))
 
 
 def _lacking(path: Path, libraries: str, extra: str, error: Exception) -> ConfigError:
@@ -99,7 +110,11 @@ def _lacking(path: Path, libraries: str, extra: str, error: Exception) -> Config
 
 
 def open_lazily(
-    path: Path, group: str | None = None, there: Pointed | None = None, block_bytes: int = _BLOCK_BYTES
+    path: Path,
+    group: str | None = None,
+    there: Pointed | None = None,
+    block_bytes: int = _BLOCK_BYTES,
+    whole: int = 0,
 ) -> xr.Dataset:
     """Open an input with Dask blocks that follow its own chunks.
 
@@ -109,6 +124,8 @@ def open_lazily(
         group: Path of the group inside it; None is the outermost.
         there: The Zarr group or Icechunk repository that the file at `path` stands for.
         block_bytes: About the size of a block, as float32; one chunk of the input is the least.
+        whole: A NetCDF file of up to so many bytes of values, but one block at most, is read on access, without Dask,
+            whose graph takes longer than reading it.
 
     Raises:
         SourceError: ``Q-TRUNCATED`` where the library cannot open it, ``Q-CODEC`` where it lacks what decodes it,
@@ -137,6 +154,8 @@ def open_lazily(
             "Q-TIME",
             f"its coordinates cannot be decoded ({_cause(error)}), expected times as CF has them; correct the file",
         ) from error
+    if there is None and path.is_file() and dataset.nbytes <= min(whole, block_bytes):
+        return dataset
     return _in_blocks(dataset, path, group, block_bytes)
 
 
@@ -152,7 +171,13 @@ def _in_blocks(dataset: xr.Dataset, path: Path, group: str | None, block_bytes: 
 def _opened(path: Path, group: str | None) -> xr.Dataset:
     if not path.is_dir():
         return xr.open_dataset(
-            path, engine="netcdf4", group=group, chunks=None, decode_timedelta=False, create_default_indexes=False
+            path,
+            engine="netcdf4",
+            group=group,
+            chunks=None,
+            cache=False,
+            decode_timedelta=False,
+            create_default_indexes=False,
         )
     return _group(store_in(path) if is_icechunk(path) else str(path), group)
 

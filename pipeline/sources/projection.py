@@ -6,6 +6,7 @@ projection(dataset, dataset["t2m"])      # "lambert_conformal_conic: standard_pa
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 
 import numpy as np
 import xarray as xr
@@ -25,7 +26,8 @@ def projection(dataset: xr.Dataset, field: xr.DataArray) -> str:
     known = roles(dataset, field)
     if any(dim in dataset.coords for dim, role in known.items() if role in ("y", "x", "lat", "lon")):
         return ""
-    flat = [data for data in dataset.coords.values() if _is_curvilinear(data, field)]
+    variables = dataset.variables
+    flat = [dataset[name] for name in dataset.coords if _is_curvilinear(name, variables[name], field)]
     if not flat:
         return ""
     total = hashlib.sha256()
@@ -44,6 +46,6 @@ def _mapping(crs: xr.DataArray) -> str:
     return f"{name}{': ' if told else ''}{', '.join(told)}" if name and name != "latitude_longitude" else ""
 
 
-def _is_curvilinear(data: xr.DataArray, field: xr.DataArray) -> bool:
-    horizontal = str(data.name).lower() in _NAMES or data.attrs.get("standard_name") in ("latitude", "longitude")
+def _is_curvilinear(name: Hashable, data: xr.Variable, field: xr.DataArray) -> bool:
+    horizontal = str(name).lower() in _NAMES or data.attrs.get("standard_name") in ("latitude", "longitude")
     return horizontal and data.ndim == 2 and set(data.dims) <= set(field.dims)
