@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import minconv
 
-from ..cluster import Cluster, Mailbox
+from ..cluster import Cluster, Mailbox, lean_trainer
 from ..config import Config
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
@@ -73,7 +73,8 @@ def train(job: TrainingJob, name: str, cluster: Cluster, progress: Progress = si
         "deadline": deadline,
     }
     listener = _Listener(mailbox, options.epochs, progress, deadline)
-    _fit(_trainer(arguments, job.config, name, storage), listener)
+    trainer = _trainer(arguments, job.config, name, storage)
+    _fit(lean_trainer(trainer) if cluster.local else trainer, listener)
     newest = newest_checkpoint(storage / name)
     if newest is None:
         raise TrainingError(f"training run {name} ended without a checkpoint; see the logs in {storage / name}")
@@ -109,14 +110,15 @@ def _remove_others(newest: Path) -> None:
 
 
 def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path) -> Any:
+    import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     options = config.training
     resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
     trainer = TorchTrainer(
-        _ray_worker,
-        train_loop_config=arguments,
+        _start,
+        train_loop_config={"arguments": ray.put(arguments)},
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=600),
         scaling_config=ScalingConfig(
             num_workers=options.workers,
@@ -199,6 +201,13 @@ class _Listener:
                 self.nodes.add(message["node"])
             else:
                 self._progress(event_of(message, self._epochs))
+
+
+def _start(packed: dict[str, Any]) -> None:
+    """Fetch the arguments, which only workers unpack: the controller would import all that they are made of."""
+    import ray
+
+    _ray_worker(ray.get(packed["arguments"]))
 
 
 def _ray_worker(arguments: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from pipeline.errors import RegistryError
-from pipeline.registry import EpochLog
+from pipeline.registry import Journal, Tracking
 
 
 def test_a_run_of_the_same_name_is_gone_on_with(registry):
