@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import RegistryError
+
+_ABANDONED_SECONDS = 3600.0  # no database takes so long to make
 
 
 @contextlib.contextmanager
@@ -58,8 +62,11 @@ def make_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by one that was killed
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                left.unlink()
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
         with contextlib.suppress(OSError):  # it is there by now, or links cannot be: then MLflow makes it in place
