@@ -203,9 +203,8 @@ def main() -> None:
     cases = given.case or ["ray", "here", "run", "quick"]
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "mlflow", "xarray"))
     load = os.getloadavg()[0]
-    print(
-        f"cores: {len(os.sched_getaffinity(0))}, load before: {load:.1f}, python {platform.python_version()}, {versions}"
-    )
+    cores, python = len(os.sched_getaffinity(0)), platform.python_version()
+    print(f"cores: {cores}, load before: {load:.1f}, python {python}, {versions}")
     with tempfile.TemporaryDirectory(prefix="minconv-startup-") as name:
         folder = Path(name)
         (folder / "startup.yaml").write_text(TREE)
