@@ -128,8 +128,10 @@ class Tracking:
             raise self._failure
 
     def _work(self) -> None:
-        while not self._ended:
-            self._news.clear()
+        while True:
+            self._news.clear()  # before anything is looked at, so that no news is missed
+            if self._ended:
+                return
             try:
                 self._catch_up()
                 pause = None
