@@ -77,6 +77,15 @@ class Context:
             yield ray
 
     @contextmanager
+    def workers(self) -> Iterator[Context]:
+        """A context that is connected to where its training runs: to Ray, unless that is this process."""
+        if self.config.training.workers == 0:
+            yield self
+            return
+        with self.connected() as ray:
+            yield replace(self, ray=ray)
+
+    @contextmanager
     def executor(self, on_ray: bool) -> Iterator[Executor]:
         """Where a stage does its work: in this process, or in as many on Ray as the training has workers."""
         if not on_ray:
@@ -185,7 +194,9 @@ def quiet_libraries() -> None:
     # Not even errors: they come with a traceback, and again as the exception that we turn into a sentence. By variable,
     # because MLflow sets its loggers up anew when imported.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down is reported, not waited for
+    # A server that is down or hangs is reported, not waited for.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     for name in ("mlflow", "alembic", "ray", "distributed", "tornado", "asyncio"):

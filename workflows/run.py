@@ -17,7 +17,6 @@ from . import stages
 from .commands import show_scores
 from .console import bytes_text, seconds_text
 from .context import Context
-from .report import make_report
 
 
 class _TimeTable:
@@ -76,6 +75,8 @@ def _run_stages(context: Context, table: _TimeTable) -> Scorecard:
     with table.measure("forecast") as done:
         done.append(stages.newest_forecast(context, version))
     with table.measure("report") as done:
+        from .report import make_report  # brings matplotlib, for which a training need not wait
+
         done.append(make_report(context, version, scorecard, table.seconds))
     return scorecard
 

@@ -6,7 +6,6 @@ What lives here: order of calls, what counts as done, where files go. What does 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import tempfile
 from collections.abc import Collection
@@ -22,7 +21,7 @@ from pipeline.forecast import check_target, forecast, write_forecast
 from pipeline.ingest import IngestResult, ingest
 from pipeline.model_files import write_model_files
 from pipeline.progress import Event, Progress
-from pipeline.registry import EpochLog, ModelVersion, Run
+from pipeline.registry import Journal, ModelVersion, Registry, Run, Tracking
 from pipeline.scorecard import Scorecard
 from pipeline.synthetic import generate
 from pipeline.training import (
@@ -84,7 +83,7 @@ def ingest_files(context: Context, only: Collection[Path] | None = None) -> tupl
 def train_model(
     context: Context, snapshot_id: str | None = None, parent: Parent | None = None, date: str | None = None
 ) -> tuple[ModelVersion, Outcome]:
-    """Train and register the result, unless exactly that is registered.
+    """Train and register the result, unless exactly that is registered; without MLflow it trains all the same.
 
     Args:
         context: Configuration, registry, cluster.
@@ -94,41 +93,77 @@ def train_model(
     """
     config = context.config
     snapshot_id = snapshot_id or archive.head(config.archive_path)
-    registry = context.registry  # after the archive: a registry that is not there yet is made
     name = lineage.run_name(config, snapshot_id, parent, date)
-    known = registry.find(run_name=name)
-    if known is not None:
-        known = registry.ensure_champion(known)
-        return known, Outcome(f"{title(known)} was trained from the same data, configuration and code", True, known.uri)
-    with context.console.stage("statistics") as progress:
-        job = prepare(config, snapshot_id, progress, parent=parent)
-    run = registry.run(name, flat(config.model_dump(mode="json")))
-    run.set_tags(lineage.version_tags(job, name))
-    run.log_input(
-        config.name, snapshot_id, {"archive": str(config.archive_path), "snapshot_id": snapshot_id}, "training"
-    )
-    log = EpochLog(run)
-    try:
-        with context.console.stage("training") as progress:
-
-            def report(event: Event) -> None:
-                progress(event)
-                if "validation_loss" in event.values:  # a finished epoch
-                    log.add(event.values)
-
-            outcome = run_training(context, job, name, report)
-    except BaseException as error:
-        with contextlib.suppress(RegistryError):  # what ended the training is what the user must know
-            run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    log.complete(outcome.history)
-    version = _register(context, job, outcome, run)
-    run.finish()
+    journal = Journal(config.work_dir / "training" / name / "metrics.jsonl")
+    with Tracking(lambda: context.registry, name, journal) as tracking:
+        if journal.registered and (known := tracking.known()):
+            return _known(context, known)
+        with context.console.stage("statistics") as progress:
+            job = prepare(config, snapshot_id, progress, parent=parent)
+        with context.workers() as joined:  # they start while MLflow's library loads, which takes as long
+            if known := _trained_before(context, tracking):
+                return _known(context, known)
+            outcome = _train(joined, job, name, tracking)
+        version = _keep(context, job, outcome, tracking)
+        journal.close(version.uri)
     best = min(record["validation_loss"] for record in outcome.history)
     count = len(outcome.history)
     epochs = f"{count} epoch{'s' if count > 1 else ''}, validation error {best:.3g} standard deviations"
     peak = max(record.get("peak_memory_mb", 0.0) for record in outcome.history) * 1e6
     return version, Outcome(f"{title(version)}: {epochs}", False, version.uri, peak)
+
+
+def _known(context: Context, version: ModelVersion) -> tuple[ModelVersion, Outcome]:
+    known = context.registry.ensure_champion(version)
+    return known, Outcome(f"{title(known)} was trained from the same data, configuration and code", True, known.uri)
+
+
+def _trained_before(context: Context, tracking: Tracking) -> ModelVersion | None:
+    """The version that this very run made, as far as MLflow says."""
+    try:
+        return tracking.known()
+    except RegistryError as error:
+        context.console.warn(f"{error}; the training goes on, and its metrics are sent when MLflow answers")
+        return None
+
+
+def _train(context: Context, job: TrainingJob, name: str, tracking: Tracking) -> TrainingOutcome:
+    config = job.config
+
+    def open_run(registry: Registry) -> Run:
+        run = registry.run(name, flat(config.model_dump(mode="json")))
+        run.set_tags(lineage.version_tags(job, name))
+        source = {"archive": str(config.archive_path), "snapshot_id": job.snapshot_id}
+        run.log_input(config.name, job.snapshot_id, source, "training")
+        return run
+
+    tracking.open(open_run)
+    with context.console.stage("training") as progress:
+
+        def report(event: Event) -> None:
+            progress(event)
+            if "validation_loss" in event.values:  # a finished epoch
+                tracking.add(event.values)
+
+        return run_training(context, job, name, report)
+
+
+def _keep(context: Context, job: TrainingJob, outcome: TrainingOutcome, tracking: Tracking) -> ModelVersion:
+    """Register what was trained.
+
+    Raises:
+        RegistryError: MLflow does not take it; it stays where it is, and the same command does this part again.
+    """
+    try:
+        run = tracking.complete(outcome.history)
+        version = tracking.known() or _register(context, job, outcome, run)
+        run.finish()
+    except RegistryError as error:
+        raise RegistryError(
+            f"{error}; the trained model and its metrics are kept in {tracking.folder}: run the same command again "
+            "when MLflow answers, and it registers them without training again"
+        ) from error
+    return version
 
 
 def run_training(context: Context, job: TrainingJob, name: str, progress: Progress) -> TrainingOutcome:

@@ -80,7 +80,6 @@ def scan(
     return _FUNCTIONS[_load(backend, pre.device)](pre, initial_state, cell, bias)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _load(backend: str, device: torch.device) -> str:
     """Name of the backend that computes, with its function in `_FUNCTIONS`; its module is imported on first use.
 
@@ -93,6 +92,11 @@ def _load(backend: str, device: torch.device) -> str:
         raise BackendError(f"backend {name!r} is not available: {reason}; 'auto' and 'reference' run on any device")
     _FUNCTIONS[name] = _module(name).scan
     return name
+
+
+# All that `torch.compiler.assume_constant_result` does, but for importing torch.compile's machinery, which takes every
+# process that imports this package a second or two, for the few that compile.
+_load._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _fastest(device: torch.device) -> str:

@@ -1,8 +1,9 @@
 """Ray and Dask: start or join a cluster, know its resources, run work on it, submit jobs to it.
 
-`connection` starts or joins; `authentication` is the token; `resources` says what fits; `storage` checks that all nodes
-see one folder; `mailbox` hears from workers; `executor` runs the work of other stages; `jobs` speaks to the Jobs API;
-`dask_client` is Dask without Ray. What does not live here: training (`training`, the other room that knows Ray).
+`connection` starts or joins; `private_node` is what a private Ray goes without; `authentication` is the token;
+`resources` says what fits; `storage` checks that all nodes see one folder; `mailbox` hears from workers; `executor`
+runs the work of other stages; `jobs` speaks to the Jobs API; `dask_client` is Dask without Ray. What does not live
+here: training (`training`, the other room that knows Ray).
 
     with connect() as cluster:                         # a private one on this machine
         ...
@@ -21,6 +22,7 @@ from .dask_client import dask_cluster, dask_processes
 from .executor import RayExecutor
 from .jobs import Job, Jobs, open_jobs
 from .mailbox import Mailbox
+from .private_node import lean_trainer
 from .resources import Cluster, Node
 from .storage import check_shared
 
@@ -35,6 +37,7 @@ __all__ = [
     "connect",
     "dask_cluster",
     "dask_processes",
+    "lean_trainer",
     "open_jobs",
     "worker_timeout",
 ]

@@ -16,6 +16,8 @@ from ..errors import ClusterError
 
 _ITSELF = "RAY_AUTH_TOKEN"
 _TIMEOUT = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+# Of a private Ray: nobody drains its only node; and what Ray Train sets for its processes, which inherit it from us.
+_PRIVATE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
 
 
 def private_token(folder: Path) -> Path:
@@ -44,8 +46,13 @@ def existing_token(token: Path | None) -> Path | None:
 
 
 @contextlib.contextmanager
-def environment(token: Path | None) -> Iterator[None]:
-    """Set what Ray takes from the environment only; what was there before is put back."""
+def environment(token: Path | None, private: bool = False) -> Iterator[None]:
+    """Set what Ray takes from the environment only; what was there before is put back.
+
+    Args:
+        token: The token file; None: the environment holds the token itself.
+        private: For a Ray of this process alone.
+    """
     wanted = {
         "RAY_AUTH_MODE": "token",
         **({} if token is None else {"RAY_AUTH_TOKEN_PATH": str(token)}),
@@ -56,6 +63,7 @@ def environment(token: Path | None) -> Iterator[None]:
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we handle the first of several
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call of a thread must not start another Ray
+        **(_PRIVATE if private else {}),
     }
     # These would be obeyed in place of the address and the token that we were given.
     unwanted = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", *(() if token is None else (_ITSELF,)))

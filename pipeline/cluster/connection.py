@@ -22,6 +22,7 @@ from typing import Any
 
 from ..errors import ClusterError
 from .authentication import environment, existing_token, private_token
+from .private_node import lean_node
 from .resources import Cluster, describe
 
 OBJECT_STORE_BYTES = 256 * 2**20  # parameters, small reports, and a few slabs of an ingest with Dask on Ray
@@ -45,7 +46,7 @@ def connect(address: str | None = None, token: Path | None = None, cpus: int | N
     if address is None:
         with (
             _private_folder() as folder,
-            environment(private_token(folder)),
+            environment(private_token(folder), private=True),
             _session(
                 address="local",
                 num_cpus=cpus if cpus is not None else len(os.sched_getaffinity(0)),
@@ -121,7 +122,7 @@ def _session(**arguments: Any) -> Iterator[None]:
     import ray
 
     try:
-        with _own_termination():
+        with _own_termination(), lean_node() if arguments["address"] == "local" else contextlib.nullcontext():
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
             except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -1,6 +1,7 @@
 """Speaking to MLflow: its errors as one sentence, and which server its module-level functions speak to.
 
-What lives here: context managers around every call. What does not: the calls (`registry`, `runs`).
+What lives here: context managers around every call, and making a database. What does not: the calls (`registry`,
+`runs`).
 
     with reachable("sqlite:///mlflow.db"):
         client.search_experiments()
@@ -9,9 +10,15 @@ What lives here: context managers around every call. What does not: the calls (`
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..errors import RegistryError
+
+_ABANDONED_SECONDS = 3600.0  # no database takes so long to make
 
 
 @contextlib.contextmanager
@@ -43,3 +50,26 @@ def current(tracking_uri: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def make_database(path: Path) -> None:
+    """Make the SQLite file of MLflow, if there is none; a kill leaves none, and of two who make it one does.
+
+    MLflow makes it step by step, and refuses one of which steps are missing.
+    """
+    import mlflow
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by one that was killed
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                left.unlink()
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
+        with contextlib.suppress(OSError):  # it is there by now, or links cannot be: then MLflow makes it in place
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

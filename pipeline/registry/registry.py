@@ -21,7 +21,7 @@ from minconv.checkpoint import DESCRIPTION
 
 from ..climatology import Climatology
 from ..errors import RegistryError
-from .connection import current, reachable
+from .connection import current, make_database, reachable
 from .flavor import log_model
 from .runs import Run
 from .seals import CLIMATOLOGY_FILE, SEALS, check_seals, seals
@@ -49,8 +49,8 @@ class Registry:
         with reachable(tracking_uri):
             import mlflow
 
-            if tracking_uri.startswith("sqlite:///"):
-                Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            if tracking_uri.startswith("sqlite:///") and "?" not in tracking_uri:
+                make_database(Path(tracking_uri.removeprefix("sqlite:///")))
             self._client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
             self._client.search_experiments(max_results=1)
 

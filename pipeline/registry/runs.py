@@ -1,7 +1,7 @@
 """The MLflow run of a training: numbers, files and tags go there while it lasts.
 
-What lives here: an open run, and the epochs of a training that MLflow may miss for a while. What does not: finding or
-making a run (`registry`).
+What lives here: an open run. What does not: finding or making a run (`registry`), the epochs of a training, which
+MLflow may miss for a while (`tracking`).
 
     run = registry.run("demo-1f0c…", parameters={"model.cell": "minconvgru"})
     run.log_metrics({"test/rmse/t2m/06h": 0.8})
@@ -9,7 +9,6 @@ making a run (`registry`).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
@@ -17,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import RegistryError
 from .connection import reachable
+from .journal import Entry
 
 _METRICS_PER_CALL = 1000
 
@@ -49,6 +48,12 @@ class Run:
             if math.isfinite(value)
         ]
         self._log(metrics)
+
+    def log_entries(self, entries: Sequence[Entry]) -> None:
+        """What a journal holds; sent again, the numbers are those that are there already."""
+        from mlflow.entities import Metric
+
+        self._log([Metric(key, value, one.at, one.epoch) for one in entries for key, value in one.values.items()])
 
     def log_input(self, name: str, snapshot_id: str, source: Mapping[str, Any], context: str) -> None:
         """The dataset of the run: a version of an Archive."""
@@ -84,32 +89,3 @@ class Run:
         """End the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         with reachable(self._tracking_uri):
             self._client.set_terminated(self.run_id, status)
-
-
-class EpochLog:
-    """Sends a training's records to its run as they come; what MLflow did not take is sent at the end."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._sent: set[int] = set()
-
-    def add(self, record: Mapping[str, float]) -> None:
-        """Log the record of one epoch; an MLflow that is down does not stop the training."""
-        with contextlib.suppress(RegistryError):
-            self._send(record)
-
-    def complete(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Log the epochs that are still missing.
-
-        Raises:
-            RegistryError: MLflow is down; the training's checkpoint has the history.
-        """
-        for record in history:
-            if int(record["epoch"]) not in self._sent:
-                self._send(record)
-
-    def _send(self, record: Mapping[str, Any]) -> None:
-        epoch = int(record["epoch"])
-        values = {f"training/{key}": float(value) for key, value in record.items() if key != "epoch"}
-        self._run.log_metrics(values, step=epoch)
-        self._sent.add(epoch)

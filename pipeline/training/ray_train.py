@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import minconv
 
-from ..cluster import Cluster, Mailbox, worker_timeout
+from ..cluster import Cluster, Mailbox, lean_trainer, worker_timeout
 from ..config import Config, WorkersConfig
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
@@ -107,11 +107,13 @@ def _carry_out(
     }
     listener = _Listener(mailbox, options.epochs, progress, deadline)
     with worker_timeout(options.stall_seconds):
-        _fit(_trainer(arguments, job.config, name, storage), listener)
+        trainer = _trainer(arguments, job.config, name, storage)
+        _fit(lean_trainer(trainer) if cluster.local else trainer, listener)
     return listener
 
 
 def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path) -> Any:
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -120,8 +122,8 @@ def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path
     resize_seconds = wanted.resize_seconds if isinstance(wanted, WorkersConfig) else math.inf
     resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
     trainer = TorchTrainer(
-        _ray_worker,
-        train_loop_config=arguments,
+        _start,
+        train_loop_config={"arguments": ray.put(arguments)},
         torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=round(options.stall_seconds)),
         scaling_config=ScalingConfig(
             num_workers=(wanted.min, wanted.max) if isinstance(wanted, WorkersConfig) else wanted,
@@ -207,6 +209,13 @@ class _Listener:
                 self.result = message["result"]
             else:
                 self._progress(event_of(message, self._epochs))
+
+
+def _start(packed: dict[str, Any]) -> None:
+    """Fetch the arguments, which only workers unpack: the controller would import all that they are made of."""
+    import ray
+
+    _ray_worker(ray.get(packed["arguments"]))
 
 
 def _ray_worker(arguments: dict[str, Any]) -> None:

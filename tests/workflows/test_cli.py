@@ -129,6 +129,27 @@ def test_help_is_quick_and_loads_no_library_of_weight():
     assert min(times) < 1.5
 
 
+def test_a_training_loads_what_it_needs_and_nothing_that_starts_it_later():
+    """Before Ray starts, neither Ray nor MLflow nor torch.compile's machinery, seconds each, nor what reports need."""
+    late = ["ray", "mlflow", "sqlalchemy", "torch._dynamo", "sympy", "matplotlib", "jinja2", "scipy", "distributed"]
+    script = (
+        "import sys, workflows.cli, workflows.commands, workflows.run\n"
+        f"found = set({late!r}) & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=ENVIRONMENT)
+
+
+def test_what_runs_beside_the_workers_of_a_cluster_loads_nothing_of_the_models():
+    """Ray's processes import this for a mailbox or a look at a folder."""
+    script = (
+        "import sys, pipeline.cluster, pipeline.cluster.private_node\n"
+        "found = {'torch', 'xarray', 'icechunk', 'mlflow', 'pandas', 'ray'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=ENVIRONMENT)
+
+
 # what a user can get wrong
 
 

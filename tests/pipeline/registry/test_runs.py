@@ -1,4 +1,4 @@
-"""Runs in MLflow: what they keep, and what a kill or a server that is down leaves."""
+"""Runs in MLflow: what they keep, and what a kill leaves."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import json
 import math
 
 import pytest
-
-from pipeline.errors import RegistryError
-from pipeline.registry import EpochLog
 
 
 def test_a_run_of_the_same_name_is_gone_on_with(registry):
@@ -64,32 +61,6 @@ def test_a_run_keeps_its_input_files_and_tags(registry, tmp_path):
     opened = registry.open_run(run.run_id)
     opened.log_metrics({"a": 1})
     assert registry._client.get_run(run.run_id).data.metrics == {"a": 1.0}
-
-
-def test_training_goes_on_while_mlflow_is_down_and_every_epoch_arrives_once(registry, monkeypatch):
-    from mlflow.exceptions import MlflowException
-
-    run = registry.run("demo", {})
-    log = EpochLog(run)
-    records = [{"epoch": epoch, "train_loss": 1 / epoch, "learning_rate": 0.1} for epoch in (1, 2, 3, 4)]
-    log.add(records[0])
-    failures = iter((MlflowException("503"), ConnectionError("refused"), OSError(28, "No space left on device")))
-
-    def down(*arguments, **options):
-        raise next(failures)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(registry._client, "log_batch", down)
-        log.add(records[1])
-        log.add(records[2])
-        with pytest.raises(RegistryError, match="No space left on device"):
-            log.complete(records)
-    log.add(records[3])
-    log.complete(records)
-    log.complete(records)
-    history = registry._client.get_metric_history(run.run_id, "training/train_loss")
-    assert sorted((entry.step, entry.value) for entry in history) == [(r["epoch"], r["train_loss"]) for r in records]
-    assert "training/epoch" not in registry._client.get_run(run.run_id).data.metrics
 
 
 def test_a_series_is_a_curve_over_steps(registry):

@@ -1,0 +1,94 @@
+"""A private Ray without what nobody would use of it: each process less is a second of processor time before a training.
+
+What lives here: what is left out where Ray ends with this process. What does not: starting it (`connection`).
+
+    with lean_node():
+        ray.init(address="local")
+    lean_trainer(trainer).fit()
+
+Ray has no options for this, so some of its inner functions are replaced. A Ray that has no such functions is left as it
+is: everything works, and starts later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+# What a trainer does for datasets of Ray, of which we have none, and for resources that outlive it, which ours do not.
+_NEEDLESS = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+
+
+@contextlib.contextmanager
+def lean_node() -> Iterator[None]:
+    """Let `ray.init` start neither autoscaler nor dashboard nor forwarder of logs in the body."""
+    import ray._private.node as module
+
+    before = module.Node
+
+    class LeanNode(before):  # type: ignore[misc,valid-type]
+        """A head node that nothing is added to, that no one looks at, and whose logs stay files."""
+
+        def start_monitor(self) -> None:
+            """No autoscaler."""
+
+        def start_api_server(self, **_: Any) -> None:
+            """No dashboard, which is started even where it is not asked for."""
+
+        def start_log_monitor(self) -> None:
+            """No forwarder of the workers' output."""
+
+    module.Node = LeanNode
+    try:
+        yield
+    finally:
+        module.Node = before
+
+
+def lean_trainer(trainer: Any) -> Any:
+    """A Ray trainer that starts its controller, a barrier and the workers, and nothing else; the trainer itself."""
+    if not hasattr(trainer, "_initialize_and_run_controller"):
+        return trainer
+    try:
+        start = _lean_start()
+    except (ImportError, AttributeError):  # another Ray
+        return trainer
+    trainer._initialize_and_run_controller = start
+    return trainer
+
+
+def _lean_start() -> Any:
+    """What a trainer calls to be run."""
+    import ray
+    from ray.train.v2._internal.execution.controller import TrainController
+    from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+    from ray.train.v2._internal.execution.worker_group import WorkerGroup
+
+    class OwnNode(FixedScalingPolicy):
+        """As many workers as were asked for, and no autoscaler to tell."""
+
+        def after_controller_start(self, train_run_context: Any) -> None:
+            """Tell none of the start."""
+
+        def _maybe_send_resource_request(self) -> None:
+            """Tell none what is needed."""
+
+    class OwnController(TrainController):
+        """Its workers take over processes that are there: with an environment set for them they would not fit."""
+
+        def __init__(self, **given: Any) -> None:
+            WorkerGroup._get_worker_runtime_env = staticmethod(lambda custom_runtime_env: custom_runtime_env or None)
+            super().__init__(**given)
+
+    def start(**given: Any) -> Any:
+        policy = given["scaling_policy"]
+        if type(policy) is FixedScalingPolicy:
+            policy = OwnNode(policy.scaling_config)
+        callbacks = [one for one in given["callbacks"] if type(one).__name__ not in _NEEDLESS]
+        given |= {"scaling_policy": policy, "callbacks": callbacks}
+        controller = ray.remote(num_cpus=0)(OwnController).remote(**given)
+        ray.get(controller.run.remote())
+        return ray.get(controller.get_result.remote())
+
+    return start

@@ -1,0 +1,72 @@
+"""A private Ray has the processes that a training uses, and no others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.cluster import connect, lean_trainer
+
+pytestmark = pytest.mark.cluster
+
+
+def family() -> list[str]:
+    """Commands of all processes below this one, by what they call themselves."""
+    parents, names = dict[int, int](), dict[int, str]()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                names[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ").strip()
+            except OSError:
+                continue
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return [names[pid] for pid in found - {os.getpid()}]
+
+
+def look(into: dict[str, str]) -> None:
+    """What a worker of a training sees of Ray's processes."""
+    titles = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                environment = (entry / "environ").read_text()
+                title = (entry / "cmdline").read_text().replace("\0", " ").strip()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if into["mark"] in environment and title.startswith("ray::"):
+                titles.append(title)
+    Path(into["file"]).write_text("\n".join(titles))
+
+
+def test_there_is_no_process_that_nobody_uses(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINCONV_TEST_MARK", str(tmp_path))
+    with connect(cpus=2):
+        import ray._private.node  # not before: Ray takes from the environment of its import that it needs a token
+
+        assert ray._private.node.Node.__name__ == "Node"
+        commands = " ".join(family())
+        assert "gcs_server" in commands
+        assert "raylet" in commands
+        for needless in ("autoscaler/_private/monitor.py", "dashboard/dashboard.py", "log_monitor.py"):
+            assert needless not in commands
+
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        trainer = TorchTrainer(
+            look,
+            train_loop_config={"file": str(tmp_path / "seen"), "mark": f"MINCONV_TEST_MARK={tmp_path}"},
+            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+            run_config=RunConfig(name="run", storage_path=str(tmp_path / "runs")),
+        )
+        lean_trainer(trainer).fit()
+    seen = (tmp_path / "seen").read_text()
+    assert "RayTrainWorker" in seen
+    for needless in ("PlacementGroupCleaner", "DatasetManager", "PreemptionWatcher", "AutoscalingCoordinator"):
+        assert needless not in seen
+    assert len(seen.splitlines()) <= 4  # controller, barrier, worker, and one that was started ahead
