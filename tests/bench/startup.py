@@ -4,8 +4,9 @@
 
 Commands as a user types them, on the demo's small fluid: `minconv train` with Ray (into a registry that is not there
 yet, then into one that is), without Ray (training.workers=0), and the whole of `minconv run`; beside them `--help` and
-`models`. "First" means that no byte code of ours and no registry is there; libraries and files are in the page cache,
-which belongs to everyone. What is written down, and how, is in `startup_trace.py`; the product knows nothing of it.
+`models`. "The first" means that neither byte code of ours nor a native kernel nor a registry is there; libraries and
+files are in the page cache, which belongs to everyone. What is written down, and how, is in `startup_trace.py`; the
+product knows nothing of it.
 
 Processor time is that of all processes of the command together, from its start to the first step. The clock is that of
 a machine that does other work as well, unless it is yours alone: of several rounds the quickest is shown.
@@ -69,15 +70,19 @@ class Start:
         return self.step - self.began
 
 
-def observe(words: Sequence[str], folder: Path, trace: Path, bytecode: Path) -> Start:
-    """Run a command to its end."""
+def observe(words: Sequence[str], folder: Path, trace: Path, cold: bool) -> Start:
+    """Run a command to its end; `cold`, with code that has no byte code yet and no native kernel that was built."""
     site = folder / "site"
     site.mkdir(exist_ok=True)
     shutil.copy(Path(__file__).with_name("startup_trace.py"), site / "sitecustomize.py")
     trace.unlink(missing_ok=True)
-    environment = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{REPOSITORY}", "MINCONV_BENCH_TRACE": str(trace)}
-    if bytecode.name:
-        environment["MINCONV_BENCH_BYTECODE"] = str(bytecode)
+    code, environment = REPOSITORY, os.environ | {"MINCONV_BENCH_TRACE": str(trace)}
+    if cold:
+        code = folder / f"code-{time.time_ns()}"
+        for package in ("minconv", "pipeline", "workflows"):
+            shutil.copytree(REPOSITORY / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
+        environment["XDG_CACHE_HOME"] = str(code / "cache")
+    environment["PYTHONPATH"] = f"{site}{os.pathsep}{code}"
     start = Start(time.time())
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
@@ -218,21 +223,20 @@ def measure(cases: Sequence[str], folder: Path, rounds: int) -> None:
 
     def one(title: str, command: str, root: str, *settings: str, cold: bool = False) -> None:
         chosen = [word for setting in settings for word in ("--set", setting)]
-        bytecode = folder / f"bytecode-{time.time_ns()}" if cold else Path()
         words = [command, *common, f"root={folder / root}", *chosen]
-        starts.setdefault(title, []).append(observe(words, folder, trace, bytecode))
+        starts.setdefault(title, []).append(observe(words, folder, trace, cold))
 
-    setup = [*common, f"root={folder / 'made'}"]
-    for words in (["ingest", *setup],):
+    for words in (
+        ["generate", "navier-stokes", "-o", str(folder / "made/startup/generated"), "--samples", "8", "--coarsen", "2"],
+        ["ingest", *common, f"root={folder / 'made'}"],
+    ):
         subprocess.run(
-            [*MINCONV, "generate", "navier-stokes", "-o", str(folder / "made/startup/generated"), "--samples", "8",
-             "--coarsen", "2"],
-            check=True, capture_output=True, cwd=folder, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )  # fmt: skip
-        subprocess.run(
-            [*MINCONV, *words], check=True, capture_output=True, cwd=folder,
+            [*MINCONV, *words],
+            check=True,
+            capture_output=True,
+            cwd=folder,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )  # fmt: skip
+        )
     for number in range(rounds):
         if "ray" in cases:
             shutil.copytree(folder / "made", folder / f"ray-{number}")
