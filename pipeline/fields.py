@@ -54,7 +54,7 @@ def contract_fields(dataset: xr.Dataset) -> xr.Dataset:
 
 def is_whole(dataset: xr.Dataset) -> bool:
     """Whether no Dask cut the arrays into blocks."""
-    return dataset.__dask_graph__() is None
+    return dataset.__dask_graph__() is None  # type: ignore[no-untyped-call]
 
 
 def long_name(attributes: Mapping[Any, Any], name: object) -> str:

@@ -97,7 +97,8 @@ def _on_grid(candidate: Candidate, grid: xr.Dataset) -> Candidate:
     """With the very coordinates of the reference, which differ at most by rounding."""
     fixed = [dim for dim in grid.dims if dim != "sample" and (dim != "time" or "sample" in grid.dims)]
     wanted = {dim: grid.variables[dim] for dim in fixed}
-    if all(axis.identical(candidate.fields.variables[dim]) for dim, axis in wanted.items()):
+    pairs = [(axis, candidate.fields.variables[dim]) for dim, axis in wanted.items()]
+    if all(axis.identical(own) for axis, own in pairs):  # type: ignore[no-untyped-call]
         return candidate
     return replace(candidate, fields=candidate.fields.assign_coords(wanted))
 

@@ -10,6 +10,7 @@ fields["t2m"].dims         # ("time", "lat", "lon"), latitude and longitude asce
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import xarray as xr
 
@@ -83,7 +84,7 @@ def harmonise_static(dataset: xr.Dataset, variables: Mapping[str, VariableConfig
             raise SourceError(
                 "Q-DIMENSIONS", f"variable {source!r} has {bare.sizes.get('time', 1)} times, expected a static field"
             )
-        flat = bare.squeeze("time") if "time" in bare.dims else bare
+        flat = bare.isel(time=0) if "time" in bare.dims else bare
         if set(flat.dims) not in ({"lat", "lon"}, {"y", "x"}):
             raise SourceError(
                 "Q-DIMENSIONS",
@@ -102,7 +103,7 @@ def _placed(dataset: xr.Dataset, source: str, level: float | None) -> tuple[xr.V
     if told := projection(dataset, dataset[source]):
         bare.attrs["projection"] = told
     if "time" not in found.values() and (name := scalar_time(dataset)) is not None:
-        bare = bare.expand_dims("time")
+        bare = cast("xr.Variable", bare.expand_dims("time"))
         coords["time"] = dataset[name].expand_dims("time")
     if not any(set(dims) == set(map(str, bare.dims)) for dims in FIELD_DIMS):
         rule = "Q-TIME" if "time" not in bare.dims else "Q-DIMENSIONS"
@@ -138,7 +139,7 @@ def _bare(
             "write that to a file of its own",
         )
     coords = {role: axis_values(dataset, dim) for dim, role in found.items()}
-    bare = field.variable.squeeze(list(extra)).copy(deep=False)
+    bare = field.variable.isel(dict.fromkeys(extra, 0)).copy(deep=False)
     bare.dims = tuple(found[str(dim)] for dim in bare.dims)
     return bare, found, coords
 

@@ -61,7 +61,8 @@ class LaidOut:
     def same_at(self, dim: str, first: int, second: int) -> bool:
         """Whether all values agree at two places along a dimension."""
         pairs = [data.isel({dim: [first, second]}).compute(scheduler="threads") for data in self.variables.values()]
-        return all(pair.isel({dim: 0}).equals(pair.isel({dim: 1})) for pair in pairs)
+        ends = [(pair.isel({dim: 0}), pair.isel({dim: 1})) for pair in pairs]
+        return all(one.equals(other) for one, other in ends)  # type: ignore[no-untyped-call]
 
     def dataset(self, order: Sequence[str]) -> xr.Dataset:
         """As float32, with dimensions in this order."""

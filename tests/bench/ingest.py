@@ -2,6 +2,7 @@
 
     python tests/bench/ingest.py                         # the table of docs/performance.md, about ten minutes
     python tests/bench/ingest.py --files 10 --form packed --mb 50 --rounds 3
+    python tests/bench/ingest.py --form deflated --no-cache      # what is larger than compute.cache_bytes is read twice
 
 The plain way is ``xr.open_mfdataset(...).to_zarr(...)`` in its fast form (no comparison of coordinates between files),
 with the same codec, chunks and shards, blocks of whole shards, and no check, checksum or version at all. Each of 1, 10
@@ -52,12 +53,13 @@ LIBRARIES = ("xarray", "dask", "zarr", "icechunk", "netCDF4", "numpy")
 
 @dataclass(frozen=True)
 class Case:
-    """Files that hold `frames` hourly frames, stored in one of FORMS."""
+    """Files that hold `frames` hourly frames, stored in one of FORMS; `cache`: bytes that the ingest may keep."""
 
     form: str
     files: int
     frames: int
     folder: Path
+    cache: int | None = None
 
     @property
     def megabytes(self) -> float:
@@ -120,6 +122,7 @@ def configuration(case: Case, root: Path) -> Config:
             "root": str(root),
             "source": {"path": str(case.folder)},
             "variables": {name: {"units": unit} for name, unit in UNITS.items()},
+            "compute": {} if case.cache is None else {"cache_bytes": case.cache},
         }
     )
 
@@ -197,7 +200,7 @@ def peak_memory(case: Case, folder: Path) -> dict[str, int]:
     for name in CONTESTANTS:
         root = folder / "alone"
         root.mkdir()
-        request = json.dumps([name, case.form, case.files, case.frames, str(case.folder), str(root)])
+        request = json.dumps([name, case.form, case.files, case.frames, case.cache, str(case.folder), str(root)])
         done = subprocess.run([sys.executable, __file__, "--only", request], capture_output=True, text=True, check=True)
         peaks[name] = int(done.stdout)
         shutil.rmtree(root)
@@ -206,8 +209,8 @@ def peak_memory(case: Case, folder: Path) -> dict[str, int]:
 
 def _run_alone(request: str) -> None:
     """One run of one contestant; prints the peak of this process in MiB."""
-    name, form, files, frames, folder, root = json.loads(request)
-    CONTESTANTS[name](Case(form, files, frames, Path(folder)), Path(root))
+    name, form, files, frames, cache, folder, root = json.loads(request)
+    CONTESTANTS[name](Case(form, files, frames, Path(folder), cache), Path(root))
     status = Path("/proc/self/status").read_text()
     print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 
@@ -217,7 +220,7 @@ def row(case: Case, turns: dict[str, list[Turn]], peaks: dict[str, int]) -> dict
     pairs = list(zip(*turns.values(), strict=True))
     ratios = sorted(theirs.clock / ours.clock for ours, theirs in pairs)
     return {
-        "form": case.form,
+        "form": case.form if case.cache is None else f"{case.form}, read twice",
         "files": case.files,
         "megabytes": round(case.megabytes, 1),
         "stored_megabytes": round(sum(path.stat().st_size for path in case.paths) / 1e6, 1),
@@ -268,6 +271,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, action="append", help="repeatable; default: 1, 10 and 100")
     parser.add_argument("--form", action="append", choices=FORMS, help="repeatable; default: all")
     parser.add_argument("--mb", type=float, default=260.0, help="of each case, as float32")
+    parser.add_argument("--no-cache", action="store_true", help="nothing is kept: all is read twice")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--only", metavar="REQUEST", help=argparse.SUPPRESS)  # a process that measures its memory
@@ -275,12 +279,12 @@ def main() -> None:
     if arguments.only:
         return _run_alone(arguments.only)
     counts = arguments.files or [1, 10, 100]
-    here, rows = machine(), []
+    here, rows, cache = machine(), [], 0 if arguments.no_cache else None
     for form in arguments.form or FORMS:
         for files in counts:
             with tempfile.TemporaryDirectory(prefix="minconv-bench-") as made:
                 folder = Path(made)
-                case = Case(form, files, frames_for(arguments.mb, max(counts)), folder / "source")
+                case = Case(form, files, frames_for(arguments.mb, max(counts)), folder / "source", cache)
                 make(case)
                 check(case, folder)
                 rows.append(row(case, measure(case, folder, arguments.rounds), peak_memory(case, folder)))

@@ -8,6 +8,7 @@ import xarray as xr
 from pipeline import archive
 from pipeline.config import check_config
 from pipeline.errors import SourceError
+from pipeline.fields import is_whole
 from pipeline.ingest import ingest
 from pipeline.sources import check_container, open_lazily
 
@@ -120,3 +121,13 @@ def test_files_packed_each_in_its_own_way_arrive_as_the_values_they_stand_for(fo
     for (first, last), _, scale, _ in packing:
         # half a step of the packing, and the rounding of single precision near 280
         assert np.abs(stored(config)[first:last] - VALUES[first:last]).max() <= scale / 2 + 4e-5
+
+
+def test_a_small_file_is_read_without_dask(tmp_path):
+    values = np.arange(24, dtype="float32").reshape(2, 3, 4)
+    saved = xr.Dataset({"t": (("time", "lat", "lon"), values)}, {"time": [0, 1]})
+    saved.to_netcdf(tmp_path / "a.nc")
+    with open_lazily(tmp_path / "a.nc", whole=2**20) as whole, open_lazily(tmp_path / "a.nc", whole=16) as cut:
+        assert is_whole(whole)
+        assert not is_whole(cut)
+        xr.testing.assert_identical(whole.load(), cut.load())
