@@ -55,7 +55,7 @@ def run_loop(job: TrainingJob, worker: Worker) -> None:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        raise out_of_memory(job) from error
+        raise _too_large(job, error) from error
 
 
 class Training:
@@ -252,17 +252,19 @@ class Training:
         self.pace, self._kept_at = Pace(worker, self.state.seconds), self.state.seconds
 
 
-def out_of_memory(job: TrainingJob) -> TrainingError:
+def _too_large(job: TrainingJob, error: BaseException) -> TrainingError:
     """Memory does not suffice for a step of the job: to repeat it would not help."""
-    options = job.config.training
+    options, window = job.config.training, job.config.window
+    cause = " ".join(str(error).split())[:200] or type(error).__name__
     return TrainingError(
         f"memory does not suffice for a training step of {options.batch_size} window(s) of "
-        f"{job.config.window.history + job.config.window.horizon} frames over {options.most_workers} worker(s); make "
+        f"{window.history + window.horizon} frames over {options.most_workers} worker(s) ({cause}); make "
         "training.accumulate larger, set training.activation_checkpointing=true or training.precision=bf16, or make "
         "training.batch_size smaller"
     )
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Torch has a type of its own only for a GPU's memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Torch has a type of its own only for a GPU's memory; on a CPU its allocator and oneDNN have words of theirs."""
+    words = ("can't allocate memory", "not enough memory", "could not create a primitive", "std::bad_alloc")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)

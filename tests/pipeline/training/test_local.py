@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -89,3 +91,33 @@ def test_the_threads_of_the_caller_are_given_back(job_with):
     train_here(job_with(threads=3), "threads", lambda event: seen.append(torch.get_num_threads()))
     assert set(seen) == {3}
     assert torch.get_num_threads() == before
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+from pipeline import archive
+from pipeline.config import check_config
+from pipeline.errors import TrainingError
+from pipeline.training import prepare, train_here
+
+config = check_config({**eval(sys.argv[1]), "model": {"hidden": [512], "patch": 1}})
+job = prepare(config, archive.head(config.archive_path))
+status = Path("/proc/self/statm").read_text().split()
+resource.setrlimit(resource.RLIMIT_AS, (int(status[0]) * resource.getpagesize() + 300_000_000,) * 2)
+try:
+    train_here(job, "starved")
+except TrainingError as error:
+    print(error)
+"""
+
+
+def test_too_little_memory_is_one_sentence(sample_config):
+    tree = sample_config.model_dump(mode="json", include={"name", "root", "generate", "variables", "archive", "window"})
+    tree["training"] = {"workers": 0, "threads": 1, "batch_size": 20, "cache": "none"}
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, repr(tree)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "memory does not suffice for a training step of 20 window(s) of 8 frames over 1 worker(s)" in done.stdout
+    assert "training.accumulate larger" in done.stdout
