@@ -173,6 +173,7 @@ def compiler_that(path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_leaves_the_torch_implementation(tmp_path):
     used, reason, total = probe(tmp_path, CXX=compiler_that(tmp_path / "c++", "echo 'x.cpp: error: no' >&2; exit 1"))
     assert not used
@@ -187,6 +188,7 @@ def test_no_compiler_leaves_the_torch_implementation(tmp_path):
     assert "no C++ compiler" in reason
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_leaves_the_torch_implementation(tmp_path, library):
     (tmp_path / "cache").write_text("a file, not a folder")
     used, reason, total = probe(tmp_path)
@@ -194,6 +196,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_torch_implementation(tmp_path
     assert reason
 
 
+@pytest.mark.slow
 def test_it_can_be_turned_off(tmp_path):
     assert probe(tmp_path, MINCONV_NATIVE="0") == (False, "MINCONV_NATIVE=0 turns it off", 9.0)
 

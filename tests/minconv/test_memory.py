@@ -25,6 +25,7 @@ def allocations_in_fresh_memory(keep):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it is a matter of the C library of Linux")
 def test_a_large_tensor_takes_the_place_of_one_that_was_freed():
     assert allocations_in_fresh_memory(keep=True) < 10  # the first ones

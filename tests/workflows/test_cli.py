@@ -380,6 +380,7 @@ def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_archiving(fresh, tmp_path):
     small = tmp_path / "small"
     done, left = on_a_small_disk(small, "48k", "ingest", "-c", fresh, "--set", f"root={small}")
@@ -387,6 +388,7 @@ def test_a_full_disk_while_archiving(fresh, tmp_path):
     assert left == ["./weather/archive.lock"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_simulating(tmp_path):
     small = tmp_path / "small"
     done, left = on_a_small_disk(small, "16k", "generate", "advection", "-o", small, "--size", 16, "--samples", 4)

@@ -288,6 +288,7 @@ def test_evaluate_of_an_unknown_model(home, config):
     assert contents(home / "runs") == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_forecasting(home, config, tmp_path):
     """A file system of 8 kB, mounted for the command alone."""
     namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]

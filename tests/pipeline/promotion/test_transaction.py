@@ -237,6 +237,7 @@ def test_a_rollback_after_a_promotion_killed_half_way_keeps_the_champion(model, 
     assert what_happened(registry)[-1][:2] == ("repaired", 1)
 
 
+@pytest.mark.slow
 def test_of_two_promoters_at_once_one_wins(model, processes):
     registry = model("two", challengers=2)
     said = processes([{"do": "promote", "name": "two", "version": number} for number in (2, 3)], together=True)

@@ -107,6 +107,7 @@ def test_without_history_there_is_no_training_section(content, tmp_path):
     assert not [attrs for attrs in page.all("section") if attrs["id"] == "training"]
 
 
+@pytest.mark.slow
 def test_more_variables_than_maps_are_named(content, tmp_path):
     more = {f"v{number}": content.truth["t2m"].assign_attrs(long_name=f"variable {number}") for number in range(8)}
     many = dataclasses.replace(
