@@ -81,9 +81,7 @@ def ingest(
             raise typer.Exit(1)
 
 
-@app.command(
-    epilog="Examples: minconv train -c demo --set training.epochs=5; minconv train -c demo --profile",
-)
+@app.command(epilog="Example: minconv train -c demo --set training.epochs=5")
 def train(
     config: ConfigName,
     settings: Settings = None,
