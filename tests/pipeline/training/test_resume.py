@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import minconv
 from pipeline import archive, failpoints
 from pipeline.config import Config
 from pipeline.errors import TrainingError
-from pipeline.training import LocalWorker, TrainingJob, pace, prepare, run_loop
+from pipeline.training import LocalWorker, TrainingJob, checkpoints, pace, prepare, run_loop
 from pipeline.training.checkpoints import Checkpoints, Place
 from pipeline.training.loop import Training
 from pipeline.training.state import RunState
@@ -112,7 +113,7 @@ def test_stopped_after_every_step_it_ends_with_the_same_bits(
     assert_same_end(tmp_path / "stopped", tmp_path / "whole")
 
 
-POINTS = ("written", "sealed", "kept")
+POINTS = re.findall(r'reach\("training\.checkpoint\.(\w+)"\)', Path(checkpoints.__file__).read_text())
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -120,6 +121,7 @@ def test_stopped_while_a_checkpoint_is_written_at_most_that_one_is_lost(
     job: Callable[..., TrainingJob], tmp_path: Path, point: str
 ) -> None:
     run_loop(job(), LocalWorker(tmp_path / "whole"))
+    assert len(POINTS) == 3
     seen = 0
 
     def stop_at_the_fourth(name: str) -> None:
