@@ -87,7 +87,8 @@ def faulty_mlflow(folder: Path) -> Iterator[FaultyMlflow]:
         ARTIFACTS_DESTINATION_ENV_VAR: str(folder / "artifacts"),
         SERVE_ARTIFACTS_ENV_VAR: "true",
     }
-    before = {key: os.environ.get(key) for key in settings}
+    # the last is what MLflow's server sets for its process
+    before = {key: os.environ.get(key) for key in (*settings, "MLFLOW_REGISTRY_URI")}
     os.environ.update(settings)
     for store in ("_tracking_store", "_model_registry_store", "_artifact_repo"):
         setattr(handlers, store, None)
@@ -101,4 +102,4 @@ def faulty_mlflow(folder: Path) -> Iterator[FaultyMlflow]:
     finally:
         server.stop()
         for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
+            os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)

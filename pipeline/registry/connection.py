@@ -40,16 +40,23 @@ def reachable(tracking_uri: str) -> Iterator[None]:
 def current(tracking_uri: str) -> Iterator[None]:
     """Make this server the one that MLflow's module-level functions speak to, for the body only.
 
-    MLflow keeps that setting in the environment too, where the next configuration of this process would find it.
+    MLflow keeps that setting in the environment too, where the next configuration of this process would find it. It has
+    another one for models, which somebody else may have set.
     """
     import mlflow
+    from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 
     before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
+    of_models = MLFLOW_REGISTRY_URI.get_raw()
     mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
     try:
         yield
     finally:
         mlflow.set_tracking_uri(before)
+        mlflow.set_registry_uri(of_models or "")
+        if of_models is None:
+            MLFLOW_REGISTRY_URI.unset()
 
 
 def make_database(path: Path) -> None:

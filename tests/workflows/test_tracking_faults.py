@@ -61,7 +61,7 @@ class Training:
         return [one.epoch for one in Journal(found[0]).entries] if found else []
 
     def checkpoints(self) -> dict[str, int]:
-        files = (self.root / "blobs" / "training").glob("*/epoch-*/**/*.safetensors")
+        files = (self.root / "blobs" / "training").glob("*/checkpoint-*/**/*.safetensors")
         return {str(path): path.stat().st_mtime_ns for path in files}
 
     def metrics(self) -> Counter[tuple[str, int]]:

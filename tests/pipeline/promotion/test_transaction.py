@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_promotion_moves_the_aliases_and_says_who_when_and_why(model, place, i
     assert entry.why == in_favour.text
     assert entry.at.endswith("Z")
     assert any(key.startswith("audit.") for key in registry._client.get_run(found.run_id).data.tags)
+
+
+def test_another_store_of_models_that_the_environment_names_is_not_asked(model, monkeypatch, tmp_path):
+    registry = model("elsewhere")
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other)
+    registry.check(version(registry, 2))
+    assert os.environ["MLFLOW_REGISTRY_URI"] == other
+    assert not (tmp_path / "other.db").exists()
 
 
 def test_a_promotion_again_changes_nothing(model, place, in_favour):
