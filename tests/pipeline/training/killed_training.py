@@ -159,7 +159,8 @@ class Child:
             if line is None:
                 self._lines.put(None)  # for whoever asks again
                 return
-            yield int(json.loads(line)["done"])
+            if line.startswith('{"done"'):  # Ray says something too, when it loses a worker
+                yield int(json.loads(line)["done"])
 
     def kill(self) -> None:
         self.process.kill()
