@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -22,7 +23,11 @@ from pipeline.training import LocalWorker, prepare, run_loop
 from pipeline.training.checkpoints import Checkpoints
 from tests.workflows.test_two_nodes import MINCONV, TwoNodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.skipif("MINCONV_ELASTIC" not in os.environ, reason="takes minutes on idle cores: MINCONV_ELASTIC=1"),
+]
 
 WAIT_SECONDS = 240.0
 
