@@ -68,34 +68,37 @@ def environment(token: Path | None, private: bool = False) -> Iterator[None]:
     # These would be obeyed in place of the address and the token that we were given.
     unwanted = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", *(() if token is None else (_ITSELF,)))
     left_by_ray = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
-    before = {key: os.environ.get(key) for key in (*wanted, *unwanted, *left_by_ray)}
-    os.environ.update(wanted)
-    for key in unwanted:
-        os.environ.pop(key, None)
-    _forget_token()
-    try:
-        yield
-    finally:
+    with _restored(*wanted, *unwanted, *left_by_ray):
+        os.environ.update(wanted)
+        for key in unwanted:
+            os.environ.pop(key, None)
         _forget_token()
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+        try:
+            yield
+        finally:
+            _forget_token()
 
 
 @contextlib.contextmanager
 def worker_timeout(seconds: float) -> Iterator[None]:
     """A training worker that does not answer for so long counts as lost, in trainings that start in the body."""
-    before = os.environ.get(_TIMEOUT)
-    os.environ[_TIMEOUT] = str(seconds)
+    with _restored(_TIMEOUT):
+        os.environ[_TIMEOUT] = str(seconds)
+        yield
+
+
+@contextlib.contextmanager
+def _restored(*keys: str) -> Iterator[None]:
+    """After the body these variables are what they were before."""
+    before = {key: os.environ.get(key) for key in keys}
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(_TIMEOUT, None)
-        else:
-            os.environ[_TIMEOUT] = before
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
 
 
 def _forget_token() -> None:

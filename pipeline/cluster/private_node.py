@@ -23,9 +23,13 @@ _NEEDLESS = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 @contextlib.contextmanager
 def lean_node() -> Iterator[None]:
     """Let `ray.init` start neither autoscaler nor dashboard nor forwarder of logs in the body."""
-    import ray._private.node as module
+    try:
+        import ray._private.node as module
 
-    before = module.Node
+        before = module.Node
+    except (ImportError, AttributeError):  # another Ray
+        yield
+        return
 
     class LeanNode(before):  # type: ignore[misc,valid-type]
         """A head node that nothing is added to, that no one looks at, and whose logs stay files."""

@@ -34,10 +34,12 @@ from typing import NamedTuple
 
 import minconv
 
+from ..durable_file import write_text
 from ..errors import TrainingError
 from ..failpoints import reach
 
-LATEST, BEST, STATE, MANIFEST = "latest", "best", "state.json", "MANIFEST.json"
+LATEST, BEST, AVERAGE = "latest", "best", "average"
+OPTIMIZER, STATE, MANIFEST = "optimizer.pt", "state.json", "MANIFEST.json"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{5,})-(\d{7,})")
 _PART = ".part"
@@ -131,10 +133,7 @@ def seal(folder: Path) -> None:
     for path in _files(folder):
         manifest[path] = _sha256(folder / path)
         _sync(folder / path)
-    temporary = folder / (MANIFEST + _PART)
-    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    _sync(temporary)
-    temporary.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
 
 def verify(folder: Path) -> None:

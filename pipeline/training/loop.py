@@ -241,7 +241,8 @@ class Training:
         if not after:
             return
         folder = worker.checkpoints.path(Place(epoch, after - 1))
-        verify(folder)
+        if worker.rank:  # the first has just done so to find it
+            verify(folder)
         latest, _ = minconv.load(folder / LATEST)
         self.objective.forecaster.load_state_dict(latest.state_dict())
         if (folder / BEST).is_dir():

@@ -21,13 +21,11 @@ import minconv
 from ..config import TrainingConfig
 from ..sampler import share_of
 from .average import Average
+from .checkpoints import AVERAGE, OPTIMIZER
 from .loader import Batch
 from .objective import Objective, learning_rate_factor
 from .stopwatch import Unmeasured
 from .worker import Worker
-
-AVERAGE = "average"
-OPTIMIZER = "optimizer.pt"
 
 
 class Optimization:
@@ -39,6 +37,9 @@ class Optimization:
         options: The training section of the configuration.
         seed: Of the run.
         stopwatch: Told how long the parts of each step take.
+
+    Attributes:
+        parallel: The objective as the worker wrapped it.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Optimization:
         self._stopwatch = stopwatch or Unmeasured()
         if options.compile:
             objective.forecaster.compile()
-        self._parallel = worker.wrap(objective)
+        self.parallel = worker.wrap(objective)
         groups = _decay_groups(objective, options.weight_decay)
         self._optimizer = torch.optim.AdamW(groups, options.learning_rate, fused=True)
         self._average = None if options.average is None else Average(objective.forecaster, options.average)
@@ -64,11 +65,6 @@ class Optimization:
     def learning_rate(self) -> float:
         """That of the last step."""
         return float(self._optimizer.param_groups[0]["lr"])
-
-    @property
-    def parallel(self) -> nn.Module:
-        """The objective as the worker wrapped it."""
-        return self._parallel
 
     def step(self, batch: Batch, epoch: int, step: int, progress: float, steps: int = 0) -> Tensor:
         """Learn from a batch.
@@ -95,7 +91,7 @@ class Optimization:
             cut, last = slice(first, first + size), first + size >= windows
             with contextlib.nullcontext() if last else self._alone():
                 with self._stopwatch.part("forward"), self._precision():
-                    loss: Tensor = self._parallel(
+                    loss: Tensor = self.parallel(
                         batch.frames[cut],
                         batch.forcing[cut],
                         self._options.closed_loop_steps,
@@ -134,7 +130,7 @@ class Optimization:
 
     def _alone(self) -> contextlib.AbstractContextManager[Any]:
         """In the body gradients add up here and are not exchanged."""
-        no_sync = getattr(self._parallel, "no_sync", contextlib.nullcontext)
+        no_sync = getattr(self.parallel, "no_sync", contextlib.nullcontext)
         found: contextlib.AbstractContextManager[Any] = no_sync()
         return found
 
