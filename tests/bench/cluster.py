@@ -24,29 +24,11 @@ import yaml
 
 from pipeline import archive
 from pipeline.cluster import connect
-from pipeline.config import Config, check_config
-from pipeline.ingest import ingest
-from pipeline.synthetic import generate
+from pipeline.config import Config
 from pipeline.training import prepare, train
-from tests.workflows.test_two_nodes import TwoNodes
+from tests.bench.fluid import archived_fluid
+from tests.workflows.test_two_nodes import two_nodes
 from workflows.context import quiet_libraries
-
-BATCH = 4
-
-
-def demo(root: Path, samples: int, epochs: int) -> Config:
-    """The demo's fluid, a few simulations of it."""
-    return check_config(
-        {
-            "name": "fluid",
-            "root": str(root),
-            "generate": {"kind": "navier_stokes", "samples": samples, "steps": 50, "size": 32, "coarsen": 2},
-            "variables": {"vorticity": {"units": "s-1"}},
-            "split": {"train": 0.8, "validation": 0.1, "test": 0.1},
-            "window": {"history": 20, "horizon": 20, "stride": 10},
-            "training": {"batch_size": BATCH, "threads": 1, "epochs": epochs},
-        }
-    )
 
 
 def throughput(config: Config, workers: int, name: str) -> float:
@@ -60,10 +42,7 @@ def throughput(config: Config, workers: int, name: str) -> float:
 def two_workers(rounds: int, samples: int, epochs: int) -> None:
     """Print the median ratio of two workers to one."""
     with tempfile.TemporaryDirectory(prefix="minconv-workers-") as folder:
-        config = demo(Path(folder), samples, epochs)
-        assert config.generate is not None
-        generate(config.generate, config.source_path)
-        ingest(config)
+        config = archived_fluid(Path(folder), samples, epochs=epochs)
         ratios = []
         for number in range(rounds):
             one, two = (throughput(config, workers, f"{number}-{workers}") for workers in (1, 2))
@@ -83,18 +62,14 @@ def runs(rounds: int) -> None:
     }
     times: dict[str, list[float]] = {"on two nodes": [], "here": []}
     for number in range(rounds):
-        with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as folder:  # short enough for Ray's sockets
-            nodes = TwoNodes(Path(folder))
-            try:
-                for place in times:
-                    path = nodes.folder / f"{place.replace(' ', '_')}.yaml"
-                    path.write_text(yaml.safe_dump({**tree, "name": path.stem, "root": str(nodes.folder / "runs")}))
-                    where = ("--address", nodes.address) if place != "here" else ()
-                    began = time.monotonic()
-                    nodes.done("run", "-c", path, *where)
-                    times[place].append(time.monotonic() - began)
-            finally:
-                nodes.end()
+        with two_nodes() as nodes:
+            for place in times:
+                path = nodes.folder / f"{place.replace(' ', '_')}.yaml"
+                path.write_text(yaml.safe_dump({**tree, "name": path.stem, "root": str(nodes.folder / "runs")}))
+                where = ("--address", nodes.address) if place != "here" else ()
+                began = time.monotonic()
+                nodes.done("run", "-c", path, *where)
+                times[place].append(time.monotonic() - began)
         print(
             f"round {number + 1}: " + ", ".join(f"{place} {row[-1]:.0f} s" for place, row in times.items()), flush=True
         )

@@ -181,18 +181,18 @@ def show(name: str, starts: Sequence[Start]) -> None:
         print(f"| {what} | {took:.1f} | {cpu:.1f} |")
 
 
+def untraced(words: Sequence[str], folder: Path) -> None:
+    """Run a command as a user would."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([*MINCONV, *words], check=True, capture_output=True, cwd=folder, env=environment)
+
+
 def quick(words: Sequence[str], folder: Path, rounds: int) -> None:
     """Print how long a command takes that trains nothing."""
     took = []
     for _ in range(rounds):
         before, began = os.times(), time.perf_counter()
-        subprocess.run(
-            [*MINCONV, *words],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )
+        untraced(words, folder)
         after = os.times()
         spent = after.children_user + after.children_system - before.children_user - before.children_system
         took.append((time.perf_counter() - began, spent))
@@ -230,13 +230,7 @@ def measure(cases: Sequence[str], folder: Path, rounds: int) -> None:
         ["generate", "navier-stokes", "-o", str(folder / "made/startup/generated"), "--samples", "8", "--coarsen", "2"],
         ["ingest", *common, f"root={folder / 'made'}"],
     ):
-        subprocess.run(
-            [*MINCONV, *words],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )
+        untraced(words, folder)
     for number in range(rounds):
         if "ray" in cases:
             shutil.copytree(folder / "made", folder / f"ray-{number}")

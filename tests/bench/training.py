@@ -32,42 +32,21 @@ from torch import Tensor, nn
 import minconv
 from pipeline import archive
 from pipeline.cluster import connect
-from pipeline.config import Config, check_config
-from pipeline.ingest import ingest
-from pipeline.synthetic import generate
 from pipeline.training import LocalWorker, StepProfile, TrainingJob, prepare, profile, profile_here, run_loop, train
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.loop import Training
 from pipeline.training.outcome import outcome_of
+from tests.bench.fluid import BATCH, archived_fluid
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BATCH = 4
 # Of the model of scaling: what a network of a GPU cluster has (400 Gb/s InfiniBand) and what one exchange of it waits.
 BANDWIDTH, LATENCY = 50e9, 5e-6
 
 
 def made(root: Path, samples: int, **training: Any) -> TrainingJob:
     """A job on a few simulations of the demo's fluid."""
-    config = settings(root, samples, **training)
-    if not archive.exists(config.archive_path):
-        assert config.generate is not None
-        generate(config.generate, config.source_path)
-        ingest(config)
+    config = archived_fluid(root, samples, **{"epochs": 3, **training})
     return prepare(config, archive.head(config.archive_path))
-
-
-def settings(root: Path, samples: int, **training: Any) -> Config:
-    return check_config(
-        {
-            "name": "fluid",
-            "root": str(root),
-            "generate": {"kind": "navier_stokes", "samples": samples, "steps": 50, "size": 32, "coarsen": 2},
-            "variables": {"vorticity": {"units": "s-1"}},
-            "split": {"train": 0.8, "validation": 0.1, "test": 0.1},
-            "window": {"history": 20, "horizon": 20, "stride": 10},
-            "training": {"batch_size": BATCH, "threads": 1, "epochs": 3, **training},
-        }
-    )
 
 
 def step_seconds(history: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> float:

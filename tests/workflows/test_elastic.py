@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +19,7 @@ from pipeline.config import read_config
 from pipeline.synthetic import generate
 from pipeline.training import LocalWorker, prepare, run_loop
 from pipeline.training.checkpoints import Checkpoints
-from tests.workflows.test_two_nodes import MINCONV, TwoNodes
+from tests.workflows.test_two_nodes import MINCONV, TwoNodes, two_nodes
 
 pytestmark = [
     pytest.mark.cluster,
@@ -34,15 +32,8 @@ WAIT_SECONDS = 240.0
 
 @pytest.fixture
 def nodes() -> Iterator[TwoNodes]:
-    folder = Path(tempfile.mkdtemp(prefix="m", dir="/tmp"))  # short enough for Ray's sockets
-    started: TwoNodes | None = None
-    try:
-        started = TwoNodes(folder)
+    with two_nodes() as started:
         yield started
-    finally:
-        if started is not None:
-            started.end()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

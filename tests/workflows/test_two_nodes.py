@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[TwoNodes]:
+@contextmanager
+def two_nodes() -> Iterator[TwoNodes]:
+    """Both nodes in a folder of their own, stopped and removed after the body."""
     folder = Path(tempfile.mkdtemp(prefix="m", dir="/tmp"))  # short enough for Ray's sockets
     started: TwoNodes | None = None
     try:
@@ -199,6 +201,12 @@ def nodes() -> Iterator[TwoNodes]:
         if started is not None:
             started.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[TwoNodes]:
+    with two_nodes() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
