@@ -73,6 +73,7 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def faulty_mlflow(folder: Path) -> Iterator[FaultyMlflow]:
     """One that is well, with its database ``mlflow.db`` and its files in a folder; one in a process at a time."""
+    import mlflow
     from mlflow.server import handlers
     from mlflow.server.constants import (
         ARTIFACT_ROOT_ENV_VAR,
@@ -87,8 +88,8 @@ def faulty_mlflow(folder: Path) -> Iterator[FaultyMlflow]:
         ARTIFACTS_DESTINATION_ENV_VAR: str(folder / "artifacts"),
         SERVE_ARTIFACTS_ENV_VAR: "true",
     }
-    # the last is what MLflow's server sets for its process
-    before = {key: os.environ.get(key) for key in (*settings, "MLFLOW_REGISTRY_URI")}
+    # the last two are what MLflow's server sets for its process
+    before = {key: os.environ.get(key) for key in (*settings, "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     os.environ.update(settings)
     for store in ("_tracking_store", "_model_registry_store", "_artifact_repo"):
         setattr(handlers, store, None)
@@ -101,5 +102,6 @@ def faulty_mlflow(folder: Path) -> Iterator[FaultyMlflow]:
         yield server
     finally:
         server.stop()
+        mlflow.set_tracking_uri(None)  # the server had set its database, for everybody in its process
         for key, value in before.items():
             os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
