@@ -1,6 +1,6 @@
 """What a training would take of time, memory and disk, from the cost of one step, and what to change if it is too much.
 
-What lives here: arithmetic on a `StepCost`, and its verdicts. What does not: the steps (`trial`).
+What lives here: arithmetic on a `StepCost`, and its verdicts. What does not: the steps (`step_cost`).
 
     for finding in step_findings(config, cost, splits):
         finding.found
@@ -16,9 +16,9 @@ from .config_tiles import reach
 from .frame_files import Storage, held_bytes, storage_of
 from .health import Finding
 from .splits import Split, Splits
+from .step_cost import StepCost
 from .tiles import Tiling
 from .training.validation import MAX_VALIDATION_WINDOWS
-from .trial import StepCost
 from .windows import windows
 
 MEMORY_SHARE = 0.8  # of what is free that a training may take

@@ -2,12 +2,12 @@
 whether something leaks, what a training would cost. Each thing is a `Finding`; what is wrong comes with a fix.
 
 What lives here: what is looked at and what counts as wrong. What does not: the checks themselves (`ingest`, `splits`,
-`leaks`, `trial`), the machine (`health`), the look (`workflows`).
+`leaks`, `step_cost`), the machine (`health`), the look (`workflows`).
 
     for finding in check(config, progress):
         finding.name, finding.state, finding.found, finding.advice
 
-Nothing is written beside the configuration's folders; an archive of one window, for the trial steps, lies in memory
+Nothing is written beside the configuration's folders; an archive of one window, for these steps, lies in memory
 (or in the temporary folder where there is no file system in memory) while they last.
 """
 
@@ -39,10 +39,10 @@ from .quality import Rejection
 from .registry import RegisteredModel
 from .splits import Span, Split, Splits, make_splits
 from .statistics import Statistics
+from .step_cost import measure
 from .synthetic import generate
 from .tiles import Halo, Tiling
 from .training import TrainingJob, prepare
-from .trial import measure
 from .windows import windows, windows_lost
 
 SHOWN_FILES = 5
@@ -188,8 +188,8 @@ def _data_findings(config: Config, rehearsal: Rehearsal, scratch: Path, progress
         yield tiles_finding(config.tiles, config.model, tiling)
     yield cache_finding(config, splits, points)
     yield from resource_findings(config, axes.sizes["time"] * axes.sizes.get("sample", 1), points)
-    progress(Event("check", 0, None, "trial steps", message="a process does a few training steps"))
-    cost = measure(trial_job(config, rehearsal, scratch))
+    progress(Event("check", 0, None, "training steps", message="a process does a few training steps"))
+    cost = measure(step_job(config, rehearsal, scratch))
     yield from step_findings(config, cost, splits, points)
 
 
@@ -247,7 +247,7 @@ def grid_finding(config: Config, grid: GridSpec) -> Finding:
     return Finding("grid", "ok", text)
 
 
-def trial_job(config: Config, rehearsal: Rehearsal, scratch: Path) -> TrainingJob:
+def step_job(config: Config, rehearsal: Rehearsal, scratch: Path) -> TrainingJob:
     """A training on one window, from the Archive or, where there is none yet, from one made in `scratch`."""
     length = config.window.history + config.window.horizon
     # Departures from a climatology cost what fields cost, and one window may be too short for a climatology.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipeline import cost, machine
 from pipeline.config import Config, check_config
 from pipeline.splits import Span, Split, Splits
-from pipeline.trial import StepCost
+from pipeline.step_cost import StepCost
 
 STEP = StepCost(
     windows=2,

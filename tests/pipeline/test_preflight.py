@@ -14,8 +14,8 @@ from pipeline.health import Finding
 from pipeline.ingest import ingest
 from pipeline.preflight import check, from_sentence, grid_finding, model_findings
 from pipeline.registry import RegisteredModel
+from pipeline.step_cost import StepCost, measure
 from pipeline.training import TrainingJob
-from pipeline.trial import StepCost, measure
 from tests.conftest import made_weather
 
 COST = StepCost(4, 100, 0.1, 0.1, 5 * 10**8, 5 * 10**8, 4 * 10**8, 1e6)
@@ -54,8 +54,8 @@ def weather(tmp_path: Path) -> Callable[..., Config]:
 
 
 @pytest.fixture
-def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trial steps take seconds; one test below does them."""
+def no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps take seconds; one test below does them."""
     monkeypatch.setattr(preflight, "measure", lambda job: COST)
 
 
@@ -82,7 +82,7 @@ def test_what_ends_the_process_of_the_steps_is_an_answer() -> None:
         measure(cast(TrainingJob, Ends()))
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 def test_bad_files_are_named_with_what_to_do(weather: Callable[..., Config]) -> None:
     config = weather()
     (config.source_path / "error.nc").write_text("<html>404</html>")
@@ -93,7 +93,7 @@ def test_bad_files_are_named_with_what_to_do(weather: Callable[..., Config]) -> 
     assert found["error.nc"].advice
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 def test_only_bad_files_are_broken(weather: Callable[..., Config]) -> None:
     config = weather(variables={"t2m": {"units": "degC", "valid_range": [100, 200]}})
     found = by_name(check(config))
@@ -102,7 +102,7 @@ def test_only_bad_files_are_broken(weather: Callable[..., Config]) -> None:
     assert "splits" not in found
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
@@ -120,7 +120,7 @@ def test_what_stops_a_run_is_said_with_its_fix(
     assert problem.advice
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 def test_a_gap_that_is_too_small_is_noted(weather: Callable[..., Config]) -> None:
     leak = by_name(check(weather(split={"gap": 2})))["leak"]
     assert (leak.state, leak.advice) == ("note", "set split.gap to 9 (history + horizon) or leave it empty")
@@ -141,7 +141,7 @@ def test_with_an_archive_the_new_files_are_counted_on_top(
     assert archive.head(config.archive_path) == snapshot_id
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 def test_what_is_not_simulated_yet_is_looked_at_in_small(tmp_path: Path) -> None:
     request = {"kind": "advection", "samples": 20, "steps": 14, "size": 8, "coarsen": 1}
     tree = {
@@ -184,7 +184,7 @@ def test_the_next_step_is_what_follows_the_last_semicolon(sentence: str, found: 
     assert from_sentence("x", "note", sentence) == Finding("x", "note", found, advice)
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 def test_tiles_and_where_frames_are_kept_are_told(weather: Callable[..., Config]) -> None:
     found = by_name(check(weather(tiles={"size": 4, "halo": 1})))
     assert (found["tiles"].state, found["tiles"].found) == (
@@ -200,7 +200,7 @@ def test_tiles_and_where_frames_are_kept_are_told(weather: Callable[..., Config]
     assert "on disk in" in narrow["cache"].found
 
 
-@pytest.mark.usefixtures("no_trial")
+@pytest.mark.usefixtures("no_steps")
 def test_a_cache_that_does_not_fit_on_the_disk_is_broken(
     weather: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_cache_that_does_not_fit_on_the_disk_is_broken(
 
 
 @pytest.mark.slow
-def test_trial_steps_on_tiles_write_no_cache(weather: Callable[..., Config], tmp_path: Path) -> None:
+def test_steps_on_tiles_write_no_cache(weather: Callable[..., Config], tmp_path: Path) -> None:
     config = weather(tiles={"size": 4}, training={"cache": "disk", "batch_size": 2, "threads": 1})
     before = files_below(tmp_path)
     found = by_name(check(config))
