@@ -13,6 +13,7 @@ import os
 import resource
 import shutil
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> Mem
             if limit < total:
                 total, available = limit, min(available, limit - used)
     return Memory(total, available)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory that this process has had so far: of the GPU, or resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM:"):  # on Linux ru_maxrss would count the memory of the parent process too
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def processors() -> int:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +25,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import machine
 from .errors import TrainingError
 from .training.job import TrainingJob
 from .training.local import LocalWorker
@@ -97,12 +97,12 @@ def _measured(job: TrainingJob) -> StepCost:
     torch.set_num_threads(options.threads or max(1, torch.get_num_threads() // options.most_workers))
     device = torch.device("cuda" if options.gpu and torch.cuda.is_available() else "cpu")
     training = Training(job, LocalWorker(Path(os.devnull) / "none", device))
-    base = _peak_bytes(device)
+    base = machine.peak_bytes(device)
     windows = options.batch_size // options.most_workers
-    seconds, peak = _steps(training, windows, device), _peak_bytes(device)
+    seconds, peak = _steps(training, windows, device), machine.peak_bytes(device)
     more = 2 * windows
     _steps(training, more, device, timed=0)
-    slope = (_peak_bytes(device) - peak) / (more - windows)
+    slope = (machine.peak_bytes(device) - peak) / (more - windows)
     frames = windows * (training.length - 1)
     parameters = sum(one.numel() for one in training.objective.parameters())
     values = sum(_values(conv) for conv in _convolutions(training.objective))
@@ -170,14 +170,3 @@ def _convolution_seconds(
 
 def _work(weights: Iterable[torch.Tensor]) -> int:
     return sum(one.numel() for one in weights)
-
-
-def _peak_bytes(device: torch.device) -> int:
-    """Most memory so far: of the GPU, or resident of this process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.is_file() else ():
-        if line.startswith("VmHWM:"):  # on Linux ru_maxrss would count the memory of the parent process too
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

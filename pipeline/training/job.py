@@ -126,7 +126,7 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     """A Forecaster as the training starts: fresh weights from the seed and the job's statistics, or its parent's."""
     torch.manual_seed(job.config.seed)
     forecaster = minconv.Forecaster(
-        _forecaster_config(job, len(reader.forcing_channels)),
+        forecaster_config(job, len(reader.forcing_channels)),
         activation_checkpointing=job.config.training.activation_checkpointing,
     )
     if job.parent is not None:
@@ -141,8 +141,12 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     return forecaster
 
 
-def _forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.ForecasterConfig:
+def forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.ForecasterConfig:
     """The model section in minconv's terms.
+
+    Args:
+        job: Its configuration and grid.
+        forcing_channels: Channels of an input frame beside the prognostic ones.
 
     Raises:
         ConfigError: No model can be built so, or the grid does not fold into patches.

@@ -79,8 +79,8 @@ def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> Trai
         if message["kind"] == "epoch" and time.monotonic() - started > options.deadline_seconds:
             raise too_late()
 
-    worker = LocalWorker(job.config.work_dir / "training" / name, _device(options.gpu), listen)
-    with _threads(options.threads):
+    worker = LocalWorker(job.config.work_dir / "training" / name, device_of(options.gpu), listen)
+    with threads_of(options.threads):
         run_loop(job, worker)
     return outcome_of(name, worker.checkpoints, time.monotonic() - started)
 
@@ -92,18 +92,23 @@ def profile_here(job: TrainingJob) -> StepProfile:
         job: What to train.
     """
     options = job.config.training
-    with _threads(options.threads):
-        return profile_steps(job, LocalWorker(Path(os.devnull) / "none", _device(options.gpu)))
+    with threads_of(options.threads):
+        return profile_steps(job, LocalWorker(Path(os.devnull) / "none", device_of(options.gpu)))
 
 
-def _device(gpu: bool) -> torch.device:
+def device_of(gpu: bool) -> torch.device:
+    """What a training in this process computes on.
+
+    Raises:
+        TrainingError: There is no GPU where one is asked for.
+    """
     if gpu and not torch.cuda.is_available():
         raise TrainingError("training.gpu=true needs a GPU and this machine has none; set training.gpu=false")
     return torch.device("cuda" if gpu else "cpu")
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def threads_of(count: int | None) -> Iterator[None]:
     """So many threads for the body; whoever called, a notebook perhaps, has as many as before after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)

@@ -1,0 +1,63 @@
+"""Configurations that differ in the recurrent cell alone and have as many parameters as can be.
+
+for cell in CELLS:
+trial = Trial(cell, alike(job, cell, forcing_channels))
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import minconv
+
+from ..config import Config, check_config
+from ..training.job import TrainingJob, forecaster_config
+
+CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm")
+_WIDEST = 1024
+
+
+def changed(config: Config, **sections: dict[str, Any] | Any) -> Config:
+    """A configuration with other settings, checked like those of a file.
+
+    Args:
+        config: To start from.
+        sections: New values of a section's fields (``training={"epochs": 3}``), or a plain setting (``seed=1``).
+
+    Raises:
+        ConfigError: A setting is not valid.
+    """
+    tree = config.model_dump(mode="json")
+    for name, values in sections.items():
+        tree[name] = {**(tree[name] or {}), **values} if isinstance(values, dict) else values
+    return check_config(tree)
+
+
+def parameters_of(job: TrainingJob, forcing_channels: int) -> int:
+    """Parameters of the model that a job would train."""
+    forecaster = minconv.Forecaster(forecaster_config(job, forcing_channels))
+    return sum(one.numel() for one in forecaster.parameters())
+
+
+def alike(job: TrainingJob, cell: str, forcing_channels: int) -> Config:
+    """The job's configuration with another cell, as wide as brings its parameters nearest to the job's.
+
+    Args:
+        job: Whose configuration and grid.
+        cell: Name of the cell.
+        forcing_channels: Channels of an input frame beside the prognostic ones.
+    """
+    target, depth = parameters_of(job, forcing_channels), len(job.config.model.hidden)
+
+    def wide(width: int) -> Config:
+        return changed(job.config, model={"cell": cell, "hidden": [width] * depth})
+
+    def distance(width: int) -> int:
+        return parameters_of(replace(job, config=wide(width)), forcing_channels) - target
+
+    low, high = 1, _WIDEST
+    while low < high:  # the narrowest that has at least as many
+        middle = (low + high) // 2
+        low, high = (low, middle) if distance(middle) >= 0 else (middle + 1, high)
+    return wide(min((max(1, low - 1), low), key=lambda width: abs(distance(width))))
