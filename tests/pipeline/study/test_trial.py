@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minconv
+from pipeline import archive
+from pipeline.config import Config
+from pipeline.errors import TrainingError
+from pipeline.progress import Event
+from pipeline.study import Trial, TrialResult, changed, run_trial, score_trial, train_trial
+from pipeline.study.trial import frames_seen
+
+
+@pytest.fixture
+def trial(sample_config: Config) -> Trial:
+    return Trial("one", changed(sample_config, training={"threads": 1}))
+
+
+@pytest.fixture
+def snapshot(sample_config: Config) -> str:
+    return archive.head(sample_config.archive_path)
+
+
+def test_a_trial_is_trained_scored_and_kept(trial: Trial, snapshot: str, tmp_path: Path) -> None:
+    records: list[dict[str, float]] = []
+    trained = train_trial(trial, snapshot, tmp_path, on_epoch=records.append)
+    result = score_trial(trial, trained, tmp_path)
+    assert (result.name, result.cell, result.hidden, result.epochs) == ("one", "minconvgru", (8,), 2)
+    windows = trained.job.splits.train.samples.size * 4  # 14 frames, windows of 8, stride 2
+    assert (result.steps, result.frames) == (2 * windows // 2, 2 * windows * 8)
+    assert result.validation_error == min(record["validation_loss"] for record in records)
+    assert result.seconds == records[-1]["seconds"]
+    assert np.all(result.rmse("tracer") > 0)
+    assert result.peak_bytes > 10e6
+    assert result.parameters == sum(one.numel() for one in minconv.load(result.checkpoint)[0].parameters())
+    kept = TrialResult.read(trial.folder(tmp_path, snapshot))
+    assert kept is not None
+    assert kept.to_dict() == result.to_dict()
+    np.testing.assert_array_equal(kept.rmse("tracer"), result.rmse("tracer"))
+
+
+def test_one_that_is_stopped_goes_on_and_ends_the_same(trial: Trial, snapshot: str, tmp_path: Path) -> None:
+    whole = score_trial(trial, train_trial(trial, snapshot, tmp_path / "whole"), tmp_path / "whole")
+
+    def stop(record: dict[str, float]) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_trial(trial, snapshot, tmp_path / "parts", on_epoch=stop)
+    assert TrialResult.read(trial.folder(tmp_path / "parts", snapshot)) is None
+    records: list[dict[str, float]] = []
+    trained = train_trial(trial, snapshot, tmp_path / "parts", on_epoch=records.append)
+    assert [record["epoch"] for record in records] == [2]
+    result = score_trial(trial, trained, tmp_path / "parts")
+    np.testing.assert_array_equal(result.rmse("tracer"), whole.rmse("tracer"))
+
+
+def test_other_data_settings_and_threads_are_another_trial(trial: Trial, snapshot: str) -> None:
+    keys = {
+        trial.key(snapshot),
+        trial.key("OTHER"),
+        Trial("one", changed(trial.config, seed=1)).key(snapshot),
+        Trial("one", changed(trial.config, training={"threads": 2})).key(snapshot),
+        Trial("one", changed(trial.config, forecast={"steps": 5})).key(snapshot),
+    }
+    assert len(keys) == 5
+    assert Trial("two", changed(trial.config, training={"workers": 2})).key(snapshot) == trial.key(snapshot)
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence(trial: Trial, snapshot: str, tmp_path: Path) -> None:
+    wild = Trial("wild", changed(trial.config, training={"learning_rate": 1e30, "clip_norm": 1e30, "warmup": 0.0}))
+    with pytest.raises(TrainingError, match="not finite"):
+        train_trial(wild, snapshot, tmp_path)
+    assert TrialResult.read(wild.folder(tmp_path, snapshot)) is None
+
+
+def test_a_cut_epoch_counts_what_was_seen() -> None:
+    history = [{"frames_per_second": 100.0, "seconds": 2.0}, {"frames_per_second": 50.0, "seconds": 3.0}]
+    assert frames_seen(history) == 250.0
+
+
+@pytest.mark.slow
+def test_in_a_process_of_its_own_once(trial: Trial, snapshot: str, tmp_path: Path) -> None:
+    events: list[Event] = []
+    result = run_trial(trial, snapshot, tmp_path, events.append)
+    assert {event.stage for event in events} == {"training", "evaluation"}
+    file = trial.folder(tmp_path, snapshot) / "result.json"
+    tree = json.loads(file.read_text())
+    file.write_text(json.dumps({**tree, "seconds": 12.5}))
+    again = run_trial(trial, snapshot, tmp_path, events.append)
+    assert again.seconds == 12.5
+    assert again.validation_error == result.validation_error
