@@ -27,7 +27,7 @@ Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convls
 Role = Literal["prognostic", "forcing", "static", "diagnostic"]
 GribValue = str | int | float
 GribKeys = dict[str, GribValue | tuple[GribValue, ...]]
-Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "mask"]
+Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "position", "mask"]
 
 
 class GenerateConfig(Section):
@@ -38,6 +38,9 @@ class GenerateConfig(Section):
     steps: Positive = Field(50, description="frames recorded per sample")
     size: Positive = Field(32, description="grid points along each side")
     coarsen: Positive = Field(2, description="mean-pool this many points along each side before writing")
+    noise: Annotated[Number, Field(ge=0.0)] = Field(
+        0.0, description="standard deviation of an error that every written value has, as a sensor's readings have"
+    )
     seed: Count = 0
     samples_per_file: Positive = 50
 
