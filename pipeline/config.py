@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config_file import read_tree
 from .config_message import sentence
+from .config_model import ModelConfig
 from .config_operations import ComputeConfig, NightlyConfig, PromotionConfig
 from .config_quality import QualityConfig
 from .config_sections import (
@@ -32,7 +33,6 @@ from .config_sections import (
     Forcing,
     ForecastConfig,
     GenerateConfig,
-    ModelConfig,
     RegionConfig,
     Role,
     Section,

@@ -49,6 +49,7 @@ def test_the_same_inputs_give_the_same_name(time_config):
         lambda c: changed(c, "window", history=7),
         lambda c: changed(c, "model", damping=True),
         lambda c: changed(c, "model", anomaly=True),
+        lambda c: changed(c, "model", tendency_scale="statistics"),
         lambda c: changed(c, "training", learning_rate=1e-4),
     ],
 )

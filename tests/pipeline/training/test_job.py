@@ -72,6 +72,25 @@ def test_the_forecaster_is_the_one_configured(time_config, snapshot_of):
     assert forecaster.normalizer.std[:2].tolist() == pytest.approx(job.statistics.state.std.tolist())
 
 
+@pytest.mark.parametrize("anomaly", [False, True])
+def test_the_scale_of_the_tendency_may_be_that_of_the_data(time_config, snapshot_of, anomaly):
+    config = changed(time_config, tendency_scale="statistics", anomaly=anomaly)
+    job = prepare(config, snapshot_of(config))
+    forecaster = build_forecaster(job, open_reader(job, job.splits.train))
+    expected = job.statistics.tendency.std / job.statistics.state.std
+    assert forecaster.config.tendency_scale == pytest.approx(tuple(expected))
+    assert all(0.01 < scale < 2.0 for scale in expected)
+    assert forecaster.scale.flatten().tolist() == pytest.approx(expected.tolist())
+
+
+def test_of_diagnostic_variables_there_is_no_scale_of_the_tendency(time_config, snapshot_of):
+    diagnostic = time_config.variables["t2m"].model_copy(update={"role": "diagnostic"})
+    config = time_config.model_copy(update={"variables": {**time_config.variables, "t2m": diagnostic}})
+    job = prepare(changed(config, tendency_scale="statistics"), snapshot_of(config))
+    assert job.statistics.variables == ("q2m", "t2m")
+    assert job.tendency_scale == pytest.approx((job.statistics.tendency.std[0] / job.statistics.state.std[0],))
+
+
 def test_the_seed_decides_the_weights(time_config, snapshot_of):
     def weights(seed):
         job = prepare(time_config.model_copy(update={"seed": seed}), snapshot_of(time_config))
