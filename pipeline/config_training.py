@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from .config_base import Count, Flag, Number, Positive, Section
 
+Fraction = Annotated[Number, Field(ge=0.0, le=1.0)]
+
 
 class WorkersConfig(Section):
     """As many workers as the cluster has room for, while it grows and shrinks."""
@@ -52,6 +54,11 @@ class TrainingConfig(Section):
     clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
     input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")
     closed_loop_steps: Count = Field(0, description="last frames of a window predicted from the model's own output")
+    closed_loop_ramp: tuple[Fraction, Fraction] | None = Field(
+        None,
+        description="[from, to], shares of the run between which closed_loop_steps grow from 1 to their number; before "
+        "them there is none; empty: all from the first step on",
+    )
     patience: Positive | None = Field(None, description="stop after this many epochs without a better validation loss")
     max_seconds: Annotated[Number, Field(gt=0.0)] | None = Field(None, description="stop training after this time")
     accumulate: Positive = Field(
@@ -93,6 +100,17 @@ class TrainingConfig(Section):
         description="all windows at random, or shard by shard so that each is decoded about once an epoch; empty: "
         "shards where frames are kept nowhere, else windows",
     )
+
+    @model_validator(mode="after")
+    def _ramp_rises(self) -> TrainingConfig:
+        if self.closed_loop_ramp is None:
+            return self
+        first, last = self.closed_loop_ramp
+        if first > last:
+            raise ValueError(f"closed_loop_ramp must be [from, to], got [{first:g}, {last:g}]; put the smaller first")
+        if not self.closed_loop_steps:
+            raise ValueError("closed_loop_ramp goes with closed_loop_steps, got 0 of them; set their number")
+        return self
 
     @property
     def most_workers(self) -> int:

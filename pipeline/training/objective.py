@@ -127,6 +127,25 @@ class Objective(nn.Module):
         return (((prediction - target) / self.std).square() * weights).mean(dim=(-3, -2, -1))
 
 
+def closed_loop_length(progress: float, steps: int, ramp: tuple[float, float] | None) -> int:
+    """Frames at the end of a window that are predicted from the model's own output.
+
+    Args:
+        progress: Share of the run that is done, 0…1.
+        steps: Of them when all are.
+        ramp: Shares of the run between which they grow, each number from 1 to `steps` for as long as the others; before
+            it there is none; None: all of them always.
+    """
+    if ramp is None:
+        return steps
+    first, last = ramp
+    if progress >= last:
+        return steps
+    if progress < first:
+        return 0
+    return min(steps, 1 + int(steps * (progress - first) / (last - first)))
+
+
 def learning_rate_factor(progress: float, warmup: float) -> float:
     """Linear rise over the first `warmup` share of the run, then half a cosine down to 0.
 

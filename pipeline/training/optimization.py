@@ -23,7 +23,7 @@ from ..sampler import share_of
 from .average import Average
 from .checkpoints import AVERAGE, OPTIMIZER
 from .loader import Batch
-from .objective import Objective, learning_rate_factor
+from .objective import Objective, closed_loop_length, learning_rate_factor
 from .stopwatch import Unmeasured
 from .worker import Worker
 
@@ -73,7 +73,7 @@ class Optimization:
             batch: This worker's windows.
             epoch: Finished epochs.
             step: Finished steps of this one.
-            progress: Share of the run that is done, for the learning rate.
+            progress: Share of the run that is done, for the learning rate and the length of the closed loop.
             steps: Finished steps of the run, for the averaged weights.
 
         Returns:
@@ -84,7 +84,8 @@ class Optimization:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        noise = self._noise(batch, epoch, step)
+        closed = closed_loop_length(progress, self._options.closed_loop_steps, self._options.closed_loop_ramp)
+        noise = self._noise(batch, epoch, step, closed)
         losses, windows = [], len(batch.frames)
         size = -(-windows // self._options.accumulate)
         for first in range(0, windows, size):
@@ -94,7 +95,7 @@ class Optimization:
                     loss: Tensor = self.parallel(
                         batch.frames[cut],
                         batch.forcing[cut],
-                        self._options.closed_loop_steps,
+                        closed,
                         None if noise is None else noise[cut],
                         None if batch.weights is None else batch.weights[cut],
                     )
@@ -138,7 +139,7 @@ class Optimization:
         kind = self._worker.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=self._options.precision == "bf16")
 
-    def _noise(self, batch: Batch, epoch: int, step: int) -> Tensor | None:
+    def _noise(self, batch: Batch, epoch: int, step: int, closed: int) -> Tensor | None:
         """Noise of the input frames in standard deviations.
 
         Drawn for each window of the whole batch by its place in it, so that it is the same on any number of workers.
@@ -146,7 +147,7 @@ class Optimization:
         if not self._options.input_noise:
             return None
         windows, length = batch.frames.shape[:2]
-        shape = (length - 1 - self._options.closed_loop_steps, self._objective.fed_back, *batch.frames.shape[3:])
+        shape = (length - 1 - closed, self._objective.fed_back, *batch.frames.shape[3:])
         places = range(self._first, self._first + windows)
         seeds = [mix(self._seed, epoch, step, place) for place in places]
         drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]

@@ -136,6 +136,15 @@ def test_unknown_key_is_told_before_other_problems() -> None:
             tree(window={"horizon": 5}, training={"closed_loop_steps": 6}),
             ["closed_loop_steps", "window.horizon (5)", "got 6"],
         ),
+        (
+            tree(training={"closed_loop_steps": 6, "closed_loop_ramp": [0.8, 0.2]}),
+            ["training: closed_loop_ramp must be [from, to], got [0.8, 0.2]"],
+        ),
+        (tree(training={"closed_loop_ramp": [0.2, 0.8]}), ["goes with closed_loop_steps, got 0"]),
+        (
+            tree(training={"closed_loop_steps": 6, "closed_loop_ramp": [0.2, 8]}),
+            ["training.closed_loop_ramp.1", "less than or equal to 1", "got 8"],
+        ),
         (tree(training={"batch_size": 3, "workers": 4}), ["batch_size", "training.workers (4)", "got 3"]),
         (tree(training={"epochs": 0}), ["training.epochs", "greater than or equal to 1", "got 0"]),
         (tree(training={"epochs": "many"}), ["training.epochs", "integer", "got 'many'"]),

@@ -7,7 +7,7 @@ import minconv
 from pipeline.grid import GridSpec
 from pipeline.tiles import Halo, Tiling
 from pipeline.training.loader import TileWeights
-from pipeline.training.objective import Objective, learning_rate_factor
+from pipeline.training.objective import Objective, closed_loop_length, learning_rate_factor
 
 
 def make(forcings: int = 1, weights: torch.Tensor | None = None) -> Objective:
@@ -91,6 +91,29 @@ def test_closed_loop_error_has_a_value_for_each_case_and_lead() -> None:
     predicted = list(minconv.rollout(objective.forecaster, torch.cat((frames, forcing), 2)[:, :4], 3, forcing[:, 4:]))
     last = ((predicted[2] - frames[:, 6]) / torch.tensor([2.0, 0.5])[:, None, None]).square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(errors[:, 2], last)
+
+
+@given(st.floats(0.0, 1.5), st.integers(0, 30), st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)).map(sorted))
+def test_the_closed_loop_grows_from_nothing_to_all(progress: float, steps: int, ramp: list[float]) -> None:
+    first, last = ramp
+    found = closed_loop_length(progress, steps, (first, last))
+    assert 0 <= found <= steps
+    assert closed_loop_length(progress, steps, None) == steps
+    if progress >= last:
+        assert found == steps
+    elif progress < first:
+        assert found == 0
+    else:
+        assert found >= min(1, steps)
+    assert closed_loop_length(progress + 0.01, steps, (first, last)) >= found
+
+
+def test_each_length_of_the_closed_loop_has_the_same_share_of_its_ramp() -> None:
+    lengths = [closed_loop_length((n + 0.5) / 100, 5, (0.2, 0.7)) for n in range(100)]
+    assert [lengths.count(length) for length in range(7)] == [20, 10, 10, 10, 10, 40, 0]
+    assert lengths == sorted(lengths)
+    assert [closed_loop_length(n / 4, 5, (0.5, 0.5)) for n in range(5)] == [0, 0, 5, 5, 5]
+    assert closed_loop_length(0.0, 5, (0.0, 1.0)) == 1
 
 
 @given(st.floats(0.0, 1.5), st.floats(0.0, 0.9))
