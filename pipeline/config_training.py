@@ -64,6 +64,11 @@ class TrainingConfig(Section):
     accumulate: Positive = Field(
         1, description="parts that a worker computes its windows of a batch in, one after the other: less memory"
     )
+    truncate: Positive | None = Field(
+        None,
+        description="frames of a window that gradients flow through: it is learned from in such segments, one after "
+        "the other, and each goes on from the state of the one before; empty: the whole window at once",
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of convolutions; bf16 for GPUs and CPUs that have it"
     )

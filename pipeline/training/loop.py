@@ -260,8 +260,8 @@ def _too_large(job: TrainingJob, error: BaseException) -> TrainingError:
     return TrainingError(
         f"memory does not suffice for a training step of {options.batch_size} window(s) of "
         f"{window.history + window.horizon} frames over {options.most_workers} worker(s) ({cause}); make "
-        "training.accumulate larger, set training.activation_checkpointing=true or training.precision=bf16, or make "
-        "training.batch_size smaller"
+        "training.accumulate larger, set training.truncate, training.activation_checkpointing=true or "
+        "training.precision=bf16, or make training.batch_size smaller"
     )
 
 

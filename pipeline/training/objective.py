@@ -1,13 +1,14 @@
 """What is minimised: the masked error of a window, teacher-forced and in closed loop; and the learning-rate schedule.
 
 objective = Objective(forecaster, area_weights * mask)
-loss = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
+loss, _ = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,18 @@ from minconv.rollout import closed_loop
 
 from ..tiled_rollout import on_tiles, tiled_rollout
 from ..tiles import Tiling
+
+
+class Carry(NamedTuple):
+    """What a segment of a window hands to the next; no gradient goes back through it.
+
+    Attributes:
+        frame: The last predicted frame, [B, C, H, W].
+        state: The model's state after what was seen before it; None: nothing was.
+    """
+
+    frame: Tensor
+    state: minconv.State | None
 
 
 class Objective(nn.Module):
@@ -48,43 +61,49 @@ class Objective(nn.Module):
         closed_loop_steps: int = 0,
         noise: Tensor | None = None,
         weights: Tensor | None = None,
-    ) -> Tensor:
-        """Loss of a batch of windows.
+        carry: Carry | None = None,
+    ) -> tuple[Tensor, Carry]:
+        """Loss of a batch of windows, or of one segment of each.
 
         Args:
-            frames: Predicted variables in physical units, the prognostic ones first, [B, T, C, H, W].
+            frames: Predicted variables in physical units, the prognostic ones first, [B, T, C, H, W]; the first is an
+                input only, the last a target only.
             forcing: What is known ahead, valid at the frame after each, [B, T, F, H, W].
             closed_loop_steps: The last frames that are predicted from the model's own output.
             noise: Added to the input frames, in standard deviations, [B, T - 1 - closed_loop_steps, P, H, W] for P
                 prognostic variables.
             weights: Of windows on tiles, [B, H, W]: zero in their halos; None: windows on the whole grid.
+            carry: Of the segment before; None: windows begin here.
 
         Returns:
-            Scalar.
+            The mean over windows and predicted frames, a scalar; what the next segment of the windows needs.
         """
         seen = frames.shape[1] - 1 - closed_loop_steps
-        inputs = frames[:, :seen, : self.fed_back]
-        if noise is not None:
-            inputs = inputs + noise * self.std[: self.fed_back]
-        predictions, state = self.on_tiles(torch.cat((inputs, forcing[:, :seen]), dim=2))
+        frame, state = carry or Carry(frames[:, 0], None)
         every = self.weights if weights is None else weights[:, None, None]
-        losses = [self._error(predictions, frames[:, 1 : seen + 1], every).sum()]
+        losses = []
+        if seen:
+            inputs = frames[:, :seen, : self.fed_back]
+            if noise is not None:
+                inputs = inputs + noise * self.std[: self.fed_back]
+            predictions, state = self.on_tiles(torch.cat((inputs, forcing[:, :seen]), dim=2), state)
+            frame = predictions[:, -1]
+            losses.append(self._error(predictions, frames[:, 1 : seen + 1], every).sum())
         if closed_loop_steps:
-            if weights is None:
-                later = closed_loop(
-                    self.forecaster, predictions[:, -1], state, closed_loop_steps, forcing[:, seen:-1], every > 0
-                )
-            else:
-                later = self._closed_loop_on_tiles(
-                    predictions[:, -1], state, frames[:, seen:-1], forcing[:, seen:-1], every[:, 0] > 0
-                )
             each = self.weights if weights is None else every[:, 0]
-            losses += [self._error(frame, frames[:, seen + 1 + n], each).sum() for n, frame in enumerate(later)]
-        return torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
+            if weights is None:
+                later = closed_loop(self.forecaster, frame, state, closed_loop_steps, forcing[:, seen:-1], each > 0)
+            else:
+                later = self._closed_loop_on_tiles(frame, state, frames[:, seen:-1], forcing[:, seen:-1], each > 0)
+            for target in range(seen + 1, frames.shape[1]):
+                frame, state = next(later)
+                losses.append(self._error(frame, frames[:, target], each).sum())
+        loss = torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
+        return loss, Carry(frame.detach(), tuple(one.detach() for one in state or ()))
 
     def _closed_loop_on_tiles(
-        self, frame: Tensor, state: minconv.State, truth: Tensor, forcing: Tensor, scored: Tensor
-    ) -> Iterator[Tensor]:
+        self, frame: Tensor, state: minconv.State | None, truth: Tensor, forcing: Tensor, scored: Tensor
+    ) -> Iterator[tuple[Tensor, minconv.State]]:
         """As `minconv.closed_loop`, but what is fed back is the model's output only where it is scored.
 
         The halo is the truth, as it is a neighbour's prediction in a forecast: a tile alone cannot predict it.
@@ -92,7 +111,7 @@ class Objective(nn.Module):
         for step in range(truth.shape[1]):
             fed_back = torch.where(scored, frame[:, : self.fed_back], truth[:, step, : self.fed_back])
             frame, state = self.on_tiles.step(torch.cat((fed_back, forcing[:, step]), dim=1), state)
-            yield frame
+            yield frame, state
 
     @property
     def std(self) -> Tensor:

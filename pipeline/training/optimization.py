@@ -1,7 +1,7 @@
 """One step of the optimizer: forward and backward pass of a batch in parts, gradients of all workers, update.
 
-What lives here: precision, gradient accumulation, input noise, clipping, learning rate, averaged weights. What does
-not: which batch (`loop`), what is minimised (`objective`).
+What lives here: precision, input noise, clipping, learning rate, averaged weights. What does
+not: which batch (`loop`), its parts (`parts`), what is minimised (`objective`).
 
     optimization = Optimization(objective, worker, config.training, seed=0)
     loss = optimization.step(batch, epoch=3, step=12, progress=0.4)
@@ -23,7 +23,8 @@ from ..sampler import share_of
 from .average import Average
 from .checkpoints import AVERAGE, OPTIMIZER
 from .loader import Batch
-from .objective import Objective, closed_loop_length, learning_rate_factor
+from .objective import Carry, Objective, closed_loop_length, learning_rate_factor
+from .parts import parts
 from .stopwatch import Unmeasured
 from .worker import Worker
 
@@ -86,22 +87,25 @@ class Optimization:
         self._optimizer.zero_grad(set_to_none=True)
         closed = closed_loop_length(progress, self._options.closed_loop_steps, self._options.closed_loop_ramp)
         noise = self._noise(batch, epoch, step, closed)
-        losses, windows = [], len(batch.frames)
-        size = -(-windows // self._options.accumulate)
-        for first in range(0, windows, size):
-            cut, last = slice(first, first + size), first + size >= windows
-            with contextlib.nullcontext() if last else self._alone():
+        *before, last = parts(
+            batch, noise, closed, accumulate=self._options.accumulate, truncate=self._options.truncate
+        )
+        losses: list[Tensor] = []
+        carry: Carry | None = None
+        for part in (*before, last):
+            with contextlib.nullcontext() if part is last else self._alone():
                 with self._stopwatch.part("forward"), self._precision():
-                    loss: Tensor = self.parallel(
-                        batch.frames[cut],
-                        batch.forcing[cut],
-                        closed,
-                        None if noise is None else noise[cut],
-                        None if batch.weights is None else batch.weights[cut],
+                    loss, carry = self.parallel(
+                        part.frames,
+                        part.forcing,
+                        part.closed_loop_steps,
+                        part.noise,
+                        part.weights,
+                        None if part.first else carry,
                     )
-                    loss = loss * (self._weight * len(batch.frames[cut]) / windows)
+                    loss = loss * (self._weight * len(part.frames) / len(batch.frames) * part.share)
                 with self._stopwatch.part("backward"):
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
             losses.append(loss.detach())
         with self._stopwatch.part("optimizer"):
             nn.utils.clip_grad_norm_(self._objective.parameters(), self._options.clip_norm)

@@ -36,7 +36,7 @@ def test_teacher_forced_loss_is_the_mean_squared_error_in_standard_deviations() 
     frames, forcing = data()
     predicted, _ = objective.forecaster(torch.cat((frames, forcing), dim=2))
     error = (predicted[:, :-1] - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
-    torch.testing.assert_close(objective(frames, forcing), error.square().mean())
+    torch.testing.assert_close(objective(frames, forcing)[0], error.square().mean())
 
 
 @pytest.mark.parametrize("closed", [1, 2, 5])
@@ -49,7 +49,7 @@ def test_closed_loop_steps_feed_the_model_its_own_output(closed: int) -> None:
     later = list(minconv.rollout(objective.forecaster, history, closed + 1, forcing[:, seen:]))
     everything = torch.cat((predicted[:, :-1], torch.stack(later, dim=1)), dim=1)
     error = (everything - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
-    torch.testing.assert_close(objective(frames, forcing, closed), error.square().mean())
+    torch.testing.assert_close(objective(frames, forcing, closed)[0], error.square().mean())
 
 
 def test_masked_points_do_not_count_and_are_held_in_closed_loop() -> None:
@@ -59,15 +59,15 @@ def test_masked_points_do_not_count_and_are_held_in_closed_loop() -> None:
     frames, forcing = data()
     changed = frames.clone()
     changed[:, -1, :, 0] += 100.0  # the last frame is a target only
-    assert objective(frames, forcing, 2) == objective(changed, forcing, 2)
+    assert objective(frames, forcing, 2)[0] == objective(changed, forcing, 2)[0]
     changed[:, -1, :, 1] += 1.0
-    assert objective(frames, forcing, 2) != objective(changed, forcing, 2)
+    assert objective(frames, forcing, 2)[0] != objective(changed, forcing, 2)[0]
 
 
 def test_gradients_flow_through_the_closed_loop() -> None:
     objective = make()
     frames, forcing = data()
-    objective(frames, forcing, 3).backward()
+    objective(frames, forcing, 3)[0].backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())
     assert any(parameter.grad.abs().sum() > 0 for parameter in objective.parameters())
 
@@ -80,7 +80,7 @@ def test_noise_is_in_standard_deviations_of_each_variable() -> None:
     noisy[:, :6] += 0.1 * torch.tensor([2.0, 0.5])[:, None, None]
     predicted, _ = objective.forecaster(torch.cat((noisy, forcing), dim=2)[:, :6])
     error = (predicted - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
-    torch.testing.assert_close(objective(frames, forcing, 0, noise), error.square().mean())
+    torch.testing.assert_close(objective(frames, forcing, 0, noise)[0], error.square().mean())
 
 
 def test_closed_loop_error_has_a_value_for_each_case_and_lead() -> None:
@@ -147,11 +147,11 @@ def tiled(boundary: str, closed: int) -> tuple[torch.Tensor, torch.Tensor]:
     objective = Objective(minconv.Forecaster(config).eval(), weights, tiling)
     of_tile = TileWeights(weights, tiling)
     losses = [
-        objective(tile.cut(frames), tile.cut(forcing), closed, None, of_tile(tile).expand(2, *tile.shape))
+        objective(tile.cut(frames), tile.cut(forcing), closed, None, of_tile(tile).expand(2, *tile.shape))[0]
         for tile in tiling.tiles
     ]
     whole = Objective(objective.forecaster, weights)
-    return whole(frames, forcing, closed), torch.stack(losses).mean()
+    return whole(frames, forcing, closed)[0], torch.stack(losses).mean()
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "cylinder", "closed"])
@@ -170,12 +170,12 @@ def test_in_closed_loop_a_tile_is_fed_the_truth_in_its_halo_and_its_own_output_i
     tile = tiling.tiles[4]
     frames = torch.randn((1, 6, 1, *tile.shape), generator=torch.Generator().manual_seed(1))
     weights, nothing = of_tile(tile)[None], torch.zeros((1, 6, 0, *tile.shape))
-    loss = objective(frames, nothing, 2, None, weights)
+    loss = objective(frames, nothing, 2, None, weights)[0]
 
     def changed(frame: int, rows: slice) -> torch.Tensor:
         other = frames.clone()
         other[:, frame, :, rows] += 1.0
-        return objective(other, nothing, 2, None, weights)
+        return objective(other, nothing, 2, None, weights)[0]
 
     halo, core = slice(0, tile.rows.inner.start), tile.rows.inner
     # frame 3 is the first that is predicted and fed back: its halo is read, its core is a target only
