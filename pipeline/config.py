@@ -154,6 +154,11 @@ class Config(Section):
                 f"training.batch_size must be at least training.workers ({self.training.most_workers}), as each needs "
                 f"a window, got {self.training.batch_size}"
             )
+        if unknown := [name for name in self.training.loss_weights if name not in self.predicted]:
+            raise ValueError(
+                f"training.loss_weights must name variables that are predicted ({', '.join(self.predicted)}), "
+                f"got {unknown[0]!r}"
+            )
         if unknown := [name for name in self.promotion.variables if name not in self.predicted]:
             raise ValueError(
                 f"promotion.variables must be among those that are predicted ({', '.join(self.predicted)}), "

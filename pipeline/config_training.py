@@ -53,6 +53,11 @@ class TrainingConfig(Section):
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
     clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
     input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")
+    loss_weights: dict[str, Annotated[Number, Field(gt=0.0)]] = Field(
+        {},
+        description="weights of variables in the loss, 1 for those not named: {t2m: 2.0}; scaled so that their mean is "
+        "1; the validation error knows none",
+    )
     closed_loop_steps: Count = Field(0, description="last frames of a window predicted from the model's own output")
     closed_loop_ramp: tuple[Fraction, Fraction] | None = Field(
         None,

@@ -81,6 +81,12 @@ class TrainingJob:
         return tuple(found[: len(self.config.of_role("prognostic"))].tolist())
 
     @property
+    def loss_weights(self) -> tuple[float, ...]:
+        """Weight of each predicted variable in the loss; their mean is 1."""
+        given = [self.config.training.loss_weights.get(name, 1.0) for name in self.config.predicted]
+        return tuple(weight * len(given) / sum(given) for weight in given)
+
+    @property
     def forcing_mean(self) -> dict[str, float]:
         """Mean of each forcing variable."""
         means = self.statistics.state.mean[len(self.config.predicted) :]

@@ -74,7 +74,7 @@ class Training:
         self.tiling = job.tiling(self.reader.mask)
         weights = torch.as_tensor(job.grid.area_weights(), dtype=torch.float32) * self.reader.mask
         forecaster = build_forecaster(job, self.reader)
-        self.objective = Objective(forecaster, weights, self.tiling).to(worker.device)
+        self.objective = Objective(forecaster, weights, self.tiling, job.loss_weights).to(worker.device)
         kept = worker.total(torch.tensor(float(self.reader.cached), device=worker.device))
         self.cases = Cases(job, self.reader, self.tiling, int(kept) == worker.world_size)
         tile_weights = None if self.tiling is None else TileWeights(weights, self.tiling)

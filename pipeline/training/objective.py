@@ -7,7 +7,7 @@ loss, _ = objective(frames_BTCHW, forcing_BTFHW, closed_loop_steps=12)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,11 +41,19 @@ class Objective(nn.Module):
         forecaster: The model; its Normalizer gives the standard deviations.
         weights: Weight per grid point, 0 where masked, shape [H, W].
         tiling: The grid's, where windows are on tiles; their weights then come with them.
+        of_variables: Weight of each predicted variable in the loss; None: 1. The closed-loop error knows none.
     """
 
     weights: Tensor
+    roots: Tensor
 
-    def __init__(self, forecaster: minconv.Forecaster, weights: Tensor, tiling: Tiling | None = None) -> None:
+    def __init__(
+        self,
+        forecaster: minconv.Forecaster,
+        weights: Tensor,
+        tiling: Tiling | None = None,
+        of_variables: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.forecaster = forecaster
         self.tiling = tiling
@@ -53,6 +61,8 @@ class Objective(nn.Module):
         self.channels = forecaster.config.out_channels
         self.fed_back = forecaster.config.prognostic_channels
         self.register_buffer("weights", weights.float() / weights.float().mean(), persistent=False)
+        roots = torch.tensor(of_variables or [1.0] * self.channels).sqrt()[:, None, None]
+        self.register_buffer("roots", roots, persistent=False)
 
     def forward(
         self,
@@ -81,14 +91,14 @@ class Objective(nn.Module):
         seen = frames.shape[1] - 1 - closed_loop_steps
         frame, state = carry or Carry(frames[:, 0], None)
         every = self.weights if weights is None else weights[:, None, None]
-        losses = []
+        losses, unit = [], self.std / self.roots
         if seen:
             inputs = frames[:, :seen, : self.fed_back]
             if noise is not None:
                 inputs = inputs + noise * self.std[: self.fed_back]
             predictions, state = self.on_tiles(torch.cat((inputs, forcing[:, :seen]), dim=2), state)
             frame = predictions[:, -1]
-            losses.append(self._error(predictions, frames[:, 1 : seen + 1], every).sum())
+            losses.append(_error(predictions, frames[:, 1 : seen + 1], every, unit).sum())
         if closed_loop_steps:
             each = self.weights if weights is None else every[:, 0]
             if weights is None:
@@ -97,7 +107,7 @@ class Objective(nn.Module):
                 later = self._closed_loop_on_tiles(frame, state, frames[:, seen:-1], forcing[:, seen:-1], each > 0)
             for target in range(seen + 1, frames.shape[1]):
                 frame, state = next(later)
-                losses.append(self._error(frame, frames[:, target], each).sum())
+                losses.append(_error(frame, frames[:, target], each, unit).sum())
         loss = torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
         return loss, Carry(frame.detach(), tuple(one.detach() for one in state or ()))
 
@@ -138,12 +148,8 @@ class Objective(nn.Module):
             predicted = minconv.rollout(self.forecaster, seen, steps, ahead, mask=mask)
         else:
             predicted = tiled_rollout(self.on_tiles, seen, steps, ahead, mask, self.tiling)
-        errors = (self._error(frame, frames[:, history + n], self.weights) for n, frame in enumerate(predicted))
+        errors = (_error(frame, frames[:, history + n], self.weights, self.std) for n, frame in enumerate(predicted))
         return torch.stack(list(errors), dim=1)
-
-    def _error(self, prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean over C, H, W of the squared error: [...]."""
-        return (((prediction - target) / self.std).square() * weights).mean(dim=(-3, -2, -1))
 
 
 def closed_loop_length(progress: float, steps: int, ramp: tuple[float, float] | None) -> int:
@@ -175,3 +181,8 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
+
+
+def _error(prediction: Tensor, target: Tensor, weights: Tensor, unit: Tensor) -> Tensor:
+    """Weighted mean over C, H, W of the squared error in `unit`: [...]."""
+    return (((prediction - target) / unit).square() * weights).mean(dim=(-3, -2, -1))

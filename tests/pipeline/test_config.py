@@ -140,6 +140,17 @@ def test_unknown_key_is_told_before_other_problems() -> None:
             tree(training={"closed_loop_steps": 6, "closed_loop_ramp": [0.8, 0.2]}),
             ["training: closed_loop_ramp must be [from, to], got [0.8, 0.2]"],
         ),
+        (
+            tree(
+                variables={"z": {"units": "m", "levels": [500, 850]}, "u": {"units": "m s-1", "role": "forcing"}},
+                training={"loss_weights": {"z_500": 2.0, "z": 2.0}},
+            ),
+            ["training.loss_weights must name variables that are predicted (z_500, z_850), got 'z'"],
+        ),
+        (
+            tree(variables={"z": {"units": "m"}}, training={"loss_weights": {"z": 0}}),
+            ["training.loss_weights.z", "greater than 0", "got 0"],
+        ),
         (tree(training={"closed_loop_ramp": [0.2, 0.8]}), ["goes with closed_loop_steps, got 0"]),
         (
             tree(training={"closed_loop_steps": 6, "closed_loop_ramp": [0.2, 8]}),

@@ -10,7 +10,9 @@ from pipeline.training.loader import TileWeights
 from pipeline.training.objective import Objective, closed_loop_length, learning_rate_factor
 
 
-def make(forcings: int = 1, weights: torch.Tensor | None = None) -> Objective:
+def make(
+    forcings: int = 1, weights: torch.Tensor | None = None, of_variables: tuple[float, ...] | None = None
+) -> Objective:
     torch.manual_seed(0)
     config = minconv.ForecasterConfig(
         cell="minconvgru", in_channels=2 + forcings, out_channels=2, hidden=(6,), boundary="zeros"
@@ -20,7 +22,7 @@ def make(forcings: int = 1, weights: torch.Tensor | None = None) -> Objective:
     std = torch.ones(2 + forcings)
     std[:2] = torch.tensor([2.0, 0.5])
     forecaster.normalizer = minconv.Normalizer(mean, std)
-    return Objective(forecaster, torch.ones(4, 5) if weights is None else weights)
+    return Objective(forecaster, torch.ones(4, 5) if weights is None else weights, None, of_variables)
 
 
 def data(batch: int = 2, time: int = 7, forcings: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,6 +39,18 @@ def test_teacher_forced_loss_is_the_mean_squared_error_in_standard_deviations() 
     predicted, _ = objective.forecaster(torch.cat((frames, forcing), dim=2))
     error = (predicted[:, :-1] - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
     torch.testing.assert_close(objective(frames, forcing)[0], error.square().mean())
+
+
+@pytest.mark.parametrize("closed", [0, 3])
+def test_variables_have_weights_in_the_loss_and_none_in_the_validation_error(closed: int) -> None:
+    frames, forcing = data()
+    weighted, plain = make(of_variables=(1.5, 0.5)), make()
+    alone = [make(of_variables=only)(frames, forcing, closed)[0] for only in ((2.0, 0.0), (0.0, 2.0))]
+    assert alone[0] != alone[1]
+    expected = (1.5 * alone[0] + 0.5 * alone[1]) / 2
+    torch.testing.assert_close(weighted(frames, forcing, closed)[0], expected)
+    torch.testing.assert_close(plain(frames, forcing, closed)[0], (alone[0] + alone[1]) / 2)
+    assert plain.closed_loop_error(frames, forcing, 4).equal(weighted.closed_loop_error(frames, forcing, 4))
 
 
 @pytest.mark.parametrize("closed", [1, 2, 5])
