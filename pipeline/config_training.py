@@ -50,6 +50,9 @@ class TrainingConfig(Section):
     batch_size: Positive = Field(1, description="windows per optimizer step, over all workers")
     learning_rate: Annotated[Number, Field(gt=0.0)] = 4e-3
     warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the run with a rising rate")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="of the learning rate after the warm-up: half a cosine or a line down to 0, or as it is"
+    )
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
     clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
     input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")

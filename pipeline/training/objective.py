@@ -171,16 +171,20 @@ def closed_loop_length(progress: float, steps: int, ramp: tuple[float, float] | 
     return min(steps, 1 + int(steps * (progress - first) / (last - first)))
 
 
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Linear rise over the first `warmup` share of the run, then half a cosine down to 0.
+def learning_rate_factor(progress: float, warmup: float, schedule: str = "cosine") -> float:
+    """Linear rise over the first `warmup` share of the run, then as scheduled.
 
     Args:
         progress: Share of the run that is done, 0…1.
         warmup: Share of the run with a rising rate.
+        schedule: "cosine" or "linear", half a cosine or a line down to 0; "constant".
     """
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
+    if schedule == "constant":
+        return 1.0
+    share = min(1.0, (progress - warmup) / (1.0 - warmup))
+    return 1.0 - share if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 def _error(prediction: Tensor, target: Tensor, weights: Tensor, unit: Tensor) -> Tensor:

@@ -81,7 +81,8 @@ class Optimization:
             The loss of this worker's windows before the step, a scalar on the device; its mean over the workers is the
             mean over the batch, so a worker with more windows than others has it scaled up.
         """
-        rate = self._options.learning_rate * learning_rate_factor(progress, self._options.warmup)
+        factor = learning_rate_factor(progress, self._options.warmup, self._options.schedule)
+        rate = self._options.learning_rate * factor
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)

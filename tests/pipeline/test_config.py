@@ -151,6 +151,7 @@ def test_unknown_key_is_told_before_other_problems() -> None:
             tree(variables={"z": {"units": "m"}}, training={"loss_weights": {"z": 0}}),
             ["training.loss_weights.z", "greater than 0", "got 0"],
         ),
+        (tree(training={"schedule": "step"}), ["training.schedule", "cosine", "constant", "got 'step'"]),
         (tree(training={"closed_loop_ramp": [0.2, 0.8]}), ["goes with closed_loop_steps, got 0"]),
         (
             tree(training={"closed_loop_steps": 6, "closed_loop_ramp": [0.2, 8]}),

@@ -53,6 +53,7 @@ def test_the_same_inputs_give_the_same_name(time_config):
         lambda c: changed(c, "training", learning_rate=1e-4),
         lambda c: changed(c, "training", closed_loop_ramp=(0.5, 0.8)),
         lambda c: changed(c, "training", truncate=4),
+        lambda c: changed(c, "training", schedule="linear"),
         lambda c: changed(c, "training", loss_weights={"t2m": 2.0}),
     ],
 )

@@ -130,9 +130,21 @@ def test_each_length_of_the_closed_loop_has_the_same_share_of_its_ramp() -> None
     assert closed_loop_length(0.0, 5, (0.0, 1.0)) == 1
 
 
-@given(st.floats(0.0, 1.5), st.floats(0.0, 0.9))
-def test_learning_rate_factor_stays_between_zero_and_one(progress: float, warmup: float) -> None:
-    assert 0.0 <= learning_rate_factor(progress, warmup) <= 1.0
+SCHEDULES = st.sampled_from(["cosine", "linear", "constant"])
+
+
+@given(st.floats(0.0, 1.5), st.floats(0.0, 0.9), SCHEDULES)
+def test_learning_rate_factor_stays_between_zero_and_one(progress: float, warmup: float, schedule: str) -> None:
+    assert 0.0 <= learning_rate_factor(progress, warmup, schedule) <= 1.0
+    if progress < warmup:
+        assert learning_rate_factor(progress, warmup, schedule) == learning_rate_factor(progress, warmup)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 0.9))
+def test_after_the_warmup_it_falls_along_a_line_or_not_at_all(share: float, warmup: float) -> None:
+    progress = warmup + (1.0 - warmup) * share
+    assert learning_rate_factor(progress, warmup, "linear") == pytest.approx(1.0 - share, abs=1e-9)
+    assert learning_rate_factor(progress, warmup, "constant") == 1.0
 
 
 @given(st.floats(0.01, 0.9))
