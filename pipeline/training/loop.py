@@ -74,7 +74,7 @@ class Training:
         self.tiling = job.tiling(self.reader.mask)
         weights = torch.as_tensor(job.grid.area_weights(), dtype=torch.float32) * self.reader.mask
         forecaster = build_forecaster(job, self.reader)
-        self.objective = Objective(forecaster, weights, self.tiling).to(worker.device)
+        self.objective = Objective(forecaster, weights, self.tiling, job.loss_weights).to(worker.device)
         kept = worker.total(torch.tensor(float(self.reader.cached), device=worker.device))
         self.cases = Cases(job, self.reader, self.tiling, int(kept) == worker.world_size)
         tile_weights = None if self.tiling is None else TileWeights(weights, self.tiling)
@@ -260,8 +260,8 @@ def _too_large(job: TrainingJob, error: BaseException) -> TrainingError:
     return TrainingError(
         f"memory does not suffice for a training step of {options.batch_size} window(s) of "
         f"{window.history + window.horizon} frames over {options.most_workers} worker(s) ({cause}); make "
-        "training.accumulate larger, set training.activation_checkpointing=true or training.precision=bf16, or make "
-        "training.batch_size smaller"
+        "training.accumulate larger, set training.truncate, training.activation_checkpointing=true or "
+        "training.precision=bf16, or make training.batch_size smaller"
     )
 
 

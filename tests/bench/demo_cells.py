@@ -32,7 +32,7 @@ import torch
 import minconv
 from pipeline import archive
 from pipeline.config import Config, check_config
-from pipeline.config_sections import Cell
+from pipeline.config_model import Cell
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.ingest import ingest
