@@ -35,6 +35,7 @@ from pipeline import archive
 from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
+from pipeline.lead_time import milestones
 from pipeline.lineage import code_version
 from pipeline.study import Trial, TrialResult, alike, run_trial
 from pipeline.synthetic import generate
@@ -53,7 +54,7 @@ class Study:
 
     config: str
     settings: tuple[str, ...]
-    seconds: float
+    seconds: float | None  # None: as many epochs as the configuration has
     ablation: dict[str, tuple[str, ...]]
 
 
@@ -87,7 +88,44 @@ FLUID = Study(
         "last 20 of 40 frames in closed loop": ("training.closed_loop_steps=20",),
     },
 )
-STUDIES = {"fluid": FLUID}
+WFDE5 = Study(
+    config="wfde5_gb",
+    settings=(),
+    seconds=None,
+    ablation={
+        "the recipe": (),
+        "0.2 for all, not each variable's change": ("model.tendency_scale=0.2",),
+        "fields, not anomalies": ("model.anomaly=false",),
+        "no damping": ("model.damping=false",),
+        "whole state, not tendency": ("model.tendency=false", "model.damping=false"),
+        "two layers of 16": ("model.hidden=[16, 16]",),
+        "no norm": ("model.norm=none",),
+        "input noise 0.1": ("training.input_noise=0.1",),
+        "no input noise": ("training.input_noise=0",),
+        "weight decay 1": ("training.weight_decay=1",),
+        "two epochs": ("training.epochs=2",),
+        "teacher-forced": ("training.closed_loop_steps=0",),
+        "closed loop that grows": ("training.closed_loop_ramp=[0, 0.8]",),
+        "averaged weights": ("training.average=0.99",),
+    },
+)
+ERSST = Study(
+    config="ersst",
+    settings=(),
+    seconds=None,
+    ablation={
+        name: settings
+        for name, settings in {
+            **WFDE5.ablation,
+            "two layers of 8": ("model.hidden=[8, 8]",),
+            "ten epochs": ("training.epochs=10",),
+            "weight decay 10": ("training.weight_decay=10",),
+        }.items()
+        if name not in ("two layers of 16", "input noise 0.1", "two epochs", "weight decay 1")
+    },
+)
+STUDIES = {"fluid": FLUID, "wfde5": WFDE5, "ersst": ERSST}
+MILESTONES = 4  # lead times of the table of skill
 
 
 @dataclass(frozen=True)
@@ -160,11 +198,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def configured(study: Study, options: argparse.Namespace, settings: Iterable[str] = (), seed: int = 0) -> Config:
     """The study's configuration with the settings of one trial."""
-    limit = (
-        [f"training.epochs={options.epochs}"]
-        if options.epochs
-        else [f"training.max_seconds={options.seconds or study.seconds}", "training.epochs=1000000"]
-    )
+    seconds = None if options.epochs else options.seconds or study.seconds
+    limit = [f"training.epochs={options.epochs}"] if options.epochs else []
+    limit += [f"training.max_seconds={seconds}", "training.epochs=1000000"] if seconds else []
     always = [f"root={json.dumps(str(options.root))}", f"seed={seed}", "training.threads=1"]
     return load_config(study.config, [*study.settings, *always, *limit, *options.set, *settings], options.data)
 
@@ -248,6 +284,31 @@ def table(rows: Sequence[Row], variable: str) -> str:
     return "\n".join(lines)
 
 
+def skill_table(rows: Sequence[Row]) -> str:
+    """Markdown: skill against the better of persistence and climatology at some lead times.
+
+    Means over the seeds; ``+`` where the interval of every seed lies above zero, ``-`` where it lies below.
+    """
+    card = rows[0].results[0].scorecard
+    leads = milestones(card.leads, MILESTONES)
+    labels = " / ".join(card.leads.labels[lead] for lead in leads)
+    lines = [f"| skill at {labels} | {' | '.join(card.variables)} |", f"|---|{'---|' * len(card.variables)}"]
+    for row in rows:
+        cells = [" / ".join(_skill(row, number, lead) for lead in leads) for number in range(len(card.variables))]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _skill(row: Row, variable: int, lead: int) -> str:
+    found = []
+    for result in row.results:
+        intervals = [result.scorecard.skill_intervals[name] for name in ("persistence", "climatology")]
+        against = min(intervals, key=lambda one: float(one.skill[variable, lead]))  # the better baseline
+        found.append([float(values[variable, lead]) for values in (against.skill, against.lower, against.upper)])
+    sign = "+" if all(one[1] > 0 for one in found) else "-" if all(one[2] < 0 for one in found) else ""
+    return f"{statistics.mean(one[0] for one in found):.3f}{sign}"
+
+
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     options.root = options.root.absolute()
@@ -259,6 +320,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("error: no trial came to an end")
     for variable in rows[0].results[0].scorecard.variables:
         print(f"\n{table(rows, variable)}")
+    print(f"\n{skill_table(rows)}")
     print(f"\ndate: {datetime.now(UTC):%Y-%m-%d}")
     print(f"command: python tests/bench/recipes.py {' '.join(map(str, arguments))}")
     print(f"versions: minconv-pipeline {code_version()}, torch {version('torch')}, Python {platform.python_version()}")
