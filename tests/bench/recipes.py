@@ -31,6 +31,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
+from studies import STUDIES, Study
+
 from pipeline import archive
 from pipeline.config import Config
 from pipeline.errors import PipelineError
@@ -48,83 +50,6 @@ CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", C
 SOURCES = {"persistence": "persistence", "climatology": "climatology", "damped_persistence": "damped persistence"}
 
 
-@dataclass(frozen=True)
-class Study:
-    """A task and its recipe: a shipped configuration and what is set on top of it."""
-
-    config: str
-    settings: tuple[str, ...]
-    seconds: float | None  # None: as many epochs as the configuration has
-    ablation: dict[str, tuple[str, ...]]
-
-
-FLUID = Study(
-    config="navier_stokes_paper",
-    settings=(
-        "generate.samples=300",
-        "split.train=0.66667",
-        "split.validation=0.16667",
-        "split.test=0.16666",
-        "window.horizon=20",
-        "window.stride=5",
-        "forecast.steps=30",
-    ),
-    seconds=225.0,
-    ablation={
-        "the recipe": (),
-        "whole state, not tendency": ("model.tendency=false",),
-        "patch 1": ("model.patch=1",),
-        "LayerNorm([H, W])": ("model.norm=layer_hw",),
-        "norm after the layer": ("model.post_norm=true",),
-        "no norm": ("model.norm=none",),
-        "no residual": ("model.residual=false",),
-        "no input noise": ("training.input_noise=0",),
-        "no warm-up": ("training.warmup=0",),
-        "averaged weights": ("training.average=0.999",),
-        "10 frames in batches of 4": ("window.history=5", "window.horizon=5", "training.batch_size=4"),
-        "batches of 2": ("training.batch_size=2",),
-        "learning rate 2e-3": ("training.learning_rate=0.002",),
-        "learning rate 8e-3": ("training.learning_rate=0.008",),
-        "last 20 of 40 frames in closed loop": ("training.closed_loop_steps=20",),
-    },
-)
-WFDE5 = Study(
-    config="wfde5_gb",
-    settings=(),
-    seconds=None,
-    ablation={
-        "the recipe": (),
-        "0.2 for all, not each variable's change": ("model.tendency_scale=0.2",),
-        "fields, not anomalies": ("model.anomaly=false",),
-        "no damping": ("model.damping=false",),
-        "whole state, not tendency": ("model.tendency=false", "model.damping=false"),
-        "two layers of 16": ("model.hidden=[16, 16]",),
-        "no norm": ("model.norm=none",),
-        "input noise 0.1": ("training.input_noise=0.1",),
-        "no input noise": ("training.input_noise=0",),
-        "weight decay 1": ("training.weight_decay=1",),
-        "two epochs": ("training.epochs=2",),
-        "teacher-forced": ("training.closed_loop_steps=0",),
-        "closed loop that grows": ("training.closed_loop_ramp=[0, 0.8]",),
-        "averaged weights": ("training.average=0.99",),
-    },
-)
-ERSST = Study(
-    config="ersst",
-    settings=(),
-    seconds=None,
-    ablation={
-        name: settings
-        for name, settings in {
-            **WFDE5.ablation,
-            "two layers of 8": ("model.hidden=[8, 8]",),
-            "ten epochs": ("training.epochs=10",),
-            "weight decay 10": ("training.weight_decay=10",),
-        }.items()
-        if name not in ("two layers of 16", "input noise 0.1", "two epochs", "weight decay 1")
-    },
-)
-STUDIES = {"fluid": FLUID, "wfde5": WFDE5, "ersst": ERSST}
 MILESTONES = 4  # lead times of the table of skill
 
 
@@ -318,13 +243,17 @@ def main(arguments: Sequence[str]) -> None:
     rows = run(trials(study, options, snapshot_id), snapshot_id, options)
     if not rows:
         sys.exit("error: no trial came to an end")
-    for variable in rows[0].results[0].scorecard.variables:
-        print(f"\n{table(rows, variable)}")
-    print(f"\n{skill_table(rows)}")
-    print(f"\ndate: {datetime.now(UTC):%Y-%m-%d}")
-    print(f"command: python tests/bench/recipes.py {' '.join(map(str, arguments))}")
-    print(f"versions: minconv-pipeline {code_version()}, torch {version('torch')}, Python {platform.python_version()}")
-    print(f"cases: {rows[0].results[0].scorecard.cases}; kept in {options.root}")
+    variables = rows[0].results[0].scorecard.variables
+    about = (
+        f"date: {datetime.now(UTC):%Y-%m-%d}\n"
+        f"command: python tests/bench/recipes.py {' '.join(map(str, arguments))}\n"
+        f"versions: minconv-pipeline {code_version()}, torch {version('torch')}, Python {platform.python_version()}\n"
+        f"cases: {rows[0].results[0].scorecard.cases}"
+    )
+    text = "\n\n".join([*(table(rows, variable) for variable in variables), skill_table(rows), about])
+    out = options.root / f"{'variants' if options.variant else options.case}.md"
+    out.write_text(text + "\n", encoding="utf-8")
+    print(f"\n{text}\n\nwritten: {out}")
 
 
 if __name__ == "__main__":
