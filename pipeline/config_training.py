@@ -56,6 +56,11 @@ class TrainingConfig(Section):
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
     clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
     input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")
+    loss: Literal["mse", "log_mse"] = Field(
+        "mse",
+        description="mean over frames and variables of the mean squared error in standard deviations, or of its "
+        "logarithm: then the first lead times, whose errors are small, count as much as the last",
+    )
     loss_weights: dict[str, Annotated[Number, Field(gt=0.0)]] = Field(
         {},
         description="weights of variables in the loss, 1 for those not named: {t2m: 2.0}; scaled so that their mean is "

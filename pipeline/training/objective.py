@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from minconv.rollout import closed_loop
 
 from ..tiled_rollout import on_tiles, tiled_rollout
 from ..tiles import Tiling
+
+Loss = Literal["mse", "log_mse"]
+_FLOOR = 1e-6  # squared standard deviations: below a thousandth of one, errors are rounding, and dry weather
 
 
 class Carry(NamedTuple):
@@ -33,7 +36,11 @@ class Carry(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Mean squared error over a window in units of each variable's standard deviation, over valid points.
+    """The error of a window in units of each variable's standard deviation, over valid points.
+
+    It is the mean over frames and variables of their mean squared errors, or of the logarithms of these: then each
+    frame and variable counts by how much better it became, in parts of its own error, however large that is, and the
+    first hours of a forecast as much as the last.
 
     A module around the Forecaster, so that data-parallel training wraps one forward pass, whatever it does inside.
 
@@ -42,6 +49,7 @@ class Objective(nn.Module):
         weights: Weight per grid point, 0 where masked, shape [H, W].
         tiling: The grid's, where windows are on tiles; their weights then come with them.
         of_variables: Weight of each predicted variable in the loss; None: 1. The closed-loop error knows none.
+        kind: ``"mse"``, or ``"log_mse"``: of the logarithms.
     """
 
     weights: Tensor
@@ -53,10 +61,12 @@ class Objective(nn.Module):
         weights: Tensor,
         tiling: Tiling | None = None,
         of_variables: Sequence[float] | None = None,
+        kind: Loss = "mse",
     ) -> None:
         super().__init__()
         self.forecaster = forecaster
         self.tiling = tiling
+        self.kind: Loss = kind
         self.on_tiles = forecaster if tiling is None else on_tiles(forecaster)
         self.channels = forecaster.config.out_channels
         self.fed_back = forecaster.config.prognostic_channels
@@ -91,14 +101,14 @@ class Objective(nn.Module):
         seen = frames.shape[1] - 1 - closed_loop_steps
         frame, state = carry or Carry(frames[:, 0], None)
         every = self.weights if weights is None else weights[:, None, None]
-        losses, unit = [], self.std / self.roots
+        losses = []
         if seen:
             inputs = frames[:, :seen, : self.fed_back]
             if noise is not None:
                 inputs = inputs + noise * self.std[: self.fed_back]
             predictions, state = self.on_tiles(torch.cat((inputs, forcing[:, :seen]), dim=2), state)
             frame = predictions[:, -1]
-            losses.append(_error(predictions, frames[:, 1 : seen + 1], every, unit).sum())
+            losses.append(self._loss(predictions, frames[:, 1 : seen + 1], every).sum())
         if closed_loop_steps:
             each = self.weights if weights is None else every[:, 0]
             if weights is None:
@@ -107,9 +117,20 @@ class Objective(nn.Module):
                 later = self._closed_loop_on_tiles(frame, state, frames[:, seen:-1], forcing[:, seen:-1], each > 0)
             for target in range(seen + 1, frames.shape[1]):
                 frame, state = next(later)
-                losses.append(_error(frame, frames[:, target], each, unit).sum())
+                losses.append(self._loss(frame, frames[:, target], each).sum())
         loss = torch.stack(losses).sum() / (frames.shape[0] * (seen + closed_loop_steps))
         return loss, Carry(frame.detach(), tuple(one.detach() for one in state or ()))
+
+    def _loss(self, prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """Of frames [..., C, H, W]: [...]."""
+        if self.kind == "mse":
+            return _error(prediction, target, weights, self.std / self.roots)
+        squared = (((prediction - target) / self.std).square() * weights).mean(dim=(-2, -1))
+        return ((squared + _FLOOR).log() * self.roots[:, 0, 0].square()).mean(dim=-1)
+
+    def as_error(self, loss: float) -> float:
+        """A loss as an error in standard deviations: root mean square, or the geometric mean over frames."""
+        return math.sqrt(max(loss, 0.0)) if self.kind == "mse" else math.exp(0.5 * min(loss, 1e3))
 
     def _closed_loop_on_tiles(
         self, frame: Tensor, state: minconv.State | None, truth: Tensor, forcing: Tensor, scored: Tensor

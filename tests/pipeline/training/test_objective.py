@@ -42,6 +42,28 @@ def test_teacher_forced_loss_is_the_mean_squared_error_in_standard_deviations() 
 
 
 @pytest.mark.parametrize("closed", [0, 3])
+def test_logarithms_are_of_each_frame_and_variable(closed: int) -> None:
+    mask = torch.ones(4, 5)
+    mask[1] = 0.0
+    frames, forcing = data()
+    plain, logarithms = make(weights=mask, of_variables=(1.5, 0.5)), make(weights=mask, of_variables=(1.5, 0.5))
+    logarithms.kind = "log_mse"
+    seen = frames.shape[1] - 1 - closed
+    predicted, state = plain.forecaster(torch.cat((frames, forcing), dim=2)[:, :seen])
+    made = [*predicted.unbind(1)]
+    for number in range(closed):
+        held = torch.where(mask > 0, made[-1], made[seen - 1])
+        one, state = plain.forecaster.step(torch.cat((held, forcing[:, seen + number]), dim=1), state)
+        made.append(one)
+    errors = (torch.stack(made, dim=1) - frames[:, 1:]) / torch.tensor([2.0, 0.5])[:, None, None]
+    each = errors[..., mask > 0].square().mean(dim=-1)
+    expected = (torch.log(each + 1e-6) * torch.tensor([1.5, 0.5])).mean()
+    torch.testing.assert_close(logarithms(frames, forcing, closed)[0], expected)
+    assert logarithms.as_error(float(torch.log(torch.tensor(0.25)))) == pytest.approx(0.5)
+    assert plain.as_error(0.25) == 0.5
+
+
+@pytest.mark.parametrize("closed", [0, 3])
 def test_variables_have_weights_in_the_loss_and_none_in_the_validation_error(closed: int) -> None:
     frames, forcing = data()
     weighted, plain = make(of_variables=(1.5, 0.5)), make()
