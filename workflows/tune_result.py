@@ -36,7 +36,7 @@ def _best_trials(context: Context, study: Study, found: Found) -> None:
     counts = ", ".join(
         f"{states.count(state)} {state}" for state in ("finished", "stopped", "failed") if state in states
     )
-    title = f"{study.name}: {len(states)} trials, {counts}; errors in standard deviations, on the validation split"
+    title = f"{study.name}: {len(states)} trials ({counts}), ranked by the error on the validation split"
     context.console.table(title, header, rows, right=(1, 2))
 
 
