@@ -109,8 +109,6 @@ def tune(context: Context, request: Request) -> tuple[Study, Found, ModelVersion
     runs = StudyRuns(context, study.plan, study.name, _parameters(study, request))
     with alone(study.plan.folder):
         found = conclude(study.plan, _search(context, study.plan, runs))
-        write_text(study.plan.folder / BEST, study.plan.trials[found.best].trial.config.to_yaml())
-        _draw(study.plan, found)
         try:
             version = _publish(context, study, found, runs)
         except RegistryError as error:
@@ -230,6 +228,8 @@ def _publish(context: Context, study: Study, found: Found, runs: StudyRuns) -> M
     done = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else {}
     if done.get("trials") == len(found.endings):
         return context.registry.resolve(done["version"])
+    write_text(folder / BEST, study.plan.trials[found.best].trial.config.to_yaml())
+    _draw(study.plan, found)
     with context.console.stage("register"):
         runs.send(found.endings)
         version = _register(context, study, found, runs)

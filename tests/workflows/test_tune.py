@@ -38,7 +38,11 @@ class Tuning:
         (self.root / "blobs").mkdir(parents=True)
         (self.root / "blobs" / "archive").symlink_to(config.archive_path)
         torch.manual_seed(0)
-        minconv.save(folder / "champion", minconv.Forecaster(minconv.ForecasterConfig(1, 1, hidden=(3,))), {})
+        minconv.save(
+            folder / "champion",
+            minconv.Forecaster(minconv.ForecasterConfig(in_channels=1, out_channels=1, hidden=(3,))),
+            {},
+        )
         run = self.registry.run("before", {})
         self.champion = self.registry.register(run, folder / "champion", {"run_name": "before"}, (1, 1, 8, 8))
 
@@ -143,12 +147,12 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_one_challenger(tuning, t
     assert "minconv compare champion challenger" in stdout
     assert len(list(temporary.iterdir())) <= 1  # what the killed one left; nothing of the other
 
-    written = {path: path.stat().st_mtime_ns for path in study.rglob("*.json")}
+    written = {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.suffix != ".lock"}
     with tuning.start(temporary) as process:  # there is nothing left to do, so Ray is not started
         again, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert again.splitlines()[-5:] == stdout.splitlines()[-5:]
-    assert {path: path.stat().st_mtime_ns for path in study.rglob("*.json") if path.name != "best.yaml"} == written
+    assert {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.suffix != ".lock"} == written
     assert len(tuning.registry.versions()) == 2
 
 
