@@ -118,11 +118,11 @@ def tune(context: Context, request: Request) -> tuple[Study, Found, ModelVersion
 
 def prepare_study(context: Context, request: Request) -> Study:
     """Read the space and sample its trials, all of which are checked here."""
-    config = context.config
+    config, given = context.config, _given_space(request)
     snapshot_id = archive.head(config.archive_path)
     with context.console.stage("statistics") as progress:
         job = prepare(config, snapshot_id, progress)
-    space = _space(request, config, job.grid.shape)
+    space = given or default_space(config, job.grid.shape)
     trials = sample_trials(job, space, request.seed, request.trials)
     name = study_name(config, snapshot_id, space, request.seed, request.grace, request.reduction)
     folder = config.work_dir / "tune" / name
@@ -153,9 +153,10 @@ def _settled(config: Config, request: Request) -> Config:
     return changed(config, training={"epochs": epochs, "threads": config.training.threads or 1})
 
 
-def _space(request: Request, config: Config, grid: tuple[int, int]) -> Space:
+def _given_space(request: Request) -> Space | None:
+    """The space of the file and the options; None: there is none."""
     if request.space is None and not request.search:
-        return default_space(config, grid)
+        return None
     space = {} if request.space is None else read_space(read_yaml(request.space, "space")).to_dict()
     for given in request.search:
         key, equals, values = given.partition("=")

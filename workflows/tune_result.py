@@ -49,8 +49,8 @@ def _importances(context: Context, found: Found) -> None:
         (name, f"{share:.2f}", "" if importance.told(name) else "may be chance")
         for name, share in importance.shares.items()
     ]
-    title = f"Share of the error that a setting alone explains; below {importance.chance:.2f} it may be chance"
-    context.console.table(title, ("setting", "share", ""), rows, right=(1,))
+    context.console.table("What explained the error", ("setting", "share", ""), rows, right=(1,))
+    context.console.line(f"a share below {importance.chance:.2f} may be chance\n")
 
 
 def _outcome(context: Context, study: Study, found: Found, version: ModelVersion, wanted: int, config: str) -> None:
