@@ -139,7 +139,10 @@ def conclude(plan: Plan, endings: Mapping[int, Ending]) -> Found:
     finished = [number for number, ending in endings.items() if ending.status == "finished"]
     if not finished:
         reasons = {ending.reason for ending in endings.values()}
-        raise TrainingError(f"none of the {len(endings)} trials could be trained to the end: {sorted(reasons)[0]}")
+        raise TrainingError(
+            f"none of the {len(endings)} trials could be trained to the end: {sorted(reasons)[0]}; change the space, or "
+            f"remove {plan.folder} to try them again"
+        )
     settings = [plan.trials[number].settings for number in endings]
     importance = importance_of(settings, [ending.error for ending in endings.values()])
     return Found(endings, importance, min(finished, key=lambda number: endings[number].error))

@@ -69,8 +69,8 @@ def _bars(ax: Axes, importance: Importance) -> None:
     colours = ["#1668a8" if importance.told(name) else "#c9d1d8" for name in names]
     ax.barh(names, [importance.shares[name] for name in names], color=colours, height=0.62)
     ax.axvline(importance.chance, color=INK, linewidth=1, linestyle="--")
-    title = f"Share of the validation error that a setting alone explains, from {importance.trials} trials"
-    dress(ax, title, "adjusted R² of ranks; left of the dashed line it may be chance", "")
+    told = f"adjusted R² of the ranks of {importance.trials} trials, of each setting alone; "
+    dress(ax, "What explained the validation error", f"{told}left of the dashed line it may be chance", "")
     ax.grid(visible=False)
     ax.set_xlim(0, max(1.0, 1.02 * importance.chance))
 
@@ -78,8 +78,8 @@ def _bars(ax: Axes, importance: Importance) -> None:
 def _scatter(ax: Axes, name: str, column: Sequence[Any], errors: Sequence[float], states: Sequence[str]) -> None:
     numbers = all(map(is_number, column)) and len(set(column)) > _FEW
     ordered = sorted(column) if all(map(is_number, column)) else sorted(column, key=json.dumps)
-    labels = list(dict.fromkeys(map(json.dumps, ordered)))
-    places = [float(one) if numbers else float(labels.index(json.dumps(one))) for one in column]
+    labels = list(dict.fromkeys(map(_label, ordered)))
+    places = [float(one) if numbers else float(labels.index(_label(one))) for one in column]
     known = [error for error in errors if math.isfinite(error)]
     top = 1.15 * max(known, default=1.0)
     for state, (ink, mark) in _STATES.items():
@@ -100,3 +100,7 @@ def _scatter(ax: Axes, name: str, column: Sequence[Any], errors: Sequence[float]
         ax.set_xticks(range(len(labels)), labels)
     dress(ax, name, "", "validation error")
     ax.tick_params(axis="x", colors=FAINT, labelcolor=INK)
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if is_number(value) else value if isinstance(value, str) else json.dumps(value)

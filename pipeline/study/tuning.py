@@ -208,7 +208,7 @@ def _ended(plan: Plan, number: int, watcher: Watcher, failure: str | None) -> No
         age = len(history)
         if failure is not None:
             told = " ".join(failure.split())[-200:]
-            ending = Ending("failed", f"its process was lost, for want of memory perhaps ({told})", history)
+            ending = Ending("failed", f"its process failed again and again, at last with: {told}", history)
         elif age >= plan.epochs:
             ending = Ending("finished", f"after {age} epochs", history)
         else:

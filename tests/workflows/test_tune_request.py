@@ -43,7 +43,7 @@ def context(blobs, sample_config):
         (["--space", "{folder}/empty.yaml"], "a space must map settings to their values"),
         (["--space", "{folder}/wrong.yaml"], "did you mean 'training.learning_rate'"),
         (["--search", "model.patch"], "--search must have the form KEY=VALUES"),
-        (["--search", "model.patch={choice: [1"], "--search .* is not valid YAML"),
+        (["--search", "model.patch={choice: [1"], "--search .*: the value is not valid YAML"),
         (
             ["--search", "model.patch={choice: [1, 3]}", "--trials", "2"],
             "trial . of the space .* model.patch must divide",
@@ -54,7 +54,7 @@ def context(blobs, sample_config):
 )
 def test_what_cannot_be_searched_is_one_sentence(blobs, options, words):
     folder = blobs.parent
-    given = [option.format(folder=folder) for option in options]
+    given = [option.replace("{folder}", str(folder)) for option in options]
     result = CliRunner().invoke(app, ["tune", "-c", str(blobs), "-q", *given])
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -90,6 +90,7 @@ def test_the_best_is_the_best_of_those_that_finished(context):
         conclude(plan, {0: ending("failed"), 3: ending("stopped", 0.1)})
 
 
+@pytest.mark.slow
 def test_a_search_that_mlflow_does_not_take_is_registered_later_without_training(context, monkeypatch):
     """All trials ended, so that Ray is not started; MLflow fails at first."""
     request = Request(search=("seed={choice: [0, 1]}",), trials=2)

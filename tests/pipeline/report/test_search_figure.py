@@ -42,7 +42,7 @@ def test_few_trials_have_no_bars_and_words_stand_side_by_side(trials):
     settings, errors, states = trials
     figure = search_figure(settings[:4], errors[:4], states[:4], None)
     panels = {ax.get_title(loc="left"): ax for ax in figure.axes}
-    assert [label.get_text() for label in panels["cell"].get_xticklabels()] == ['"a"', '"b"']
+    assert [label.get_text() for label in panels["cell"].get_xticklabels()] == ["a", "b"]
     assert "seed" not in panels
     assert png(figure)
 
