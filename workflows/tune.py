@@ -140,8 +140,8 @@ def conclude(plan: Plan, endings: Mapping[int, Ending]) -> Found:
     if not finished:
         reasons = {ending.reason for ending in endings.values()}
         raise TrainingError(
-            f"none of the {len(endings)} trials could be trained to the end: {sorted(reasons)[0]}; change the space, or "
-            f"remove {plan.folder} to try them again"
+            f"none of the {len(endings)} trials could be trained to the end: {sorted(reasons)[0]}; change the space, "
+            f"or remove {plan.folder} to try them again"
         )
     settings = [plan.trials[number].settings for number in endings]
     importance = importance_of(settings, [ending.error for ending in endings.values()])

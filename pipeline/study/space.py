@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import Config, ModelConfig, TrainingConfig
+from ..config import Config, ModelConfig, Section, TrainingConfig
 from ..errors import ConfigError
 
 DIGITS = 4  # significant ones of a number that is drawn
@@ -134,7 +134,7 @@ def default_space(config: Config, grid: tuple[int, int]) -> Space:
 
 def searchable() -> list[str]:
     """Keys that a space may name."""
-    sections = {"model": ModelConfig, "training": TrainingConfig}
+    sections: dict[str, type[Section]] = {"model": ModelConfig, "training": TrainingConfig}
     keys = [f"{name}.{field}" for name, section in sections.items() for field in section.model_fields]
     execution = {f"training.{name}" for name in TrainingConfig.EXECUTION}
     return ["seed", *(key for key in keys if key not in _FIXED | execution)]
