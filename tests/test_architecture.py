@@ -47,10 +47,11 @@ MAY_IMPORT = {
 # Library -> the files that may know it.
 ROOMS = {
     "triton": ("minconv/scan/triton.py",),
-    "ray": ("pipeline/cluster/*.py", "pipeline/training.py", "pipeline/training/*.py"),
+    "ray": ("pipeline/cluster/*.py", "pipeline/training.py", "pipeline/training/*.py", "pipeline/study/tuning.py"),
     "mlflow": ("pipeline/registry/*.py", "pipeline/pyfunc_model.py"),
     "scipy": (
         "pipeline/bootstrap.py",
+        "pipeline/study/space.py",  # Halton sequences
         "pipeline/sources/gridding.py",
         "pipeline/transforms/regridding.py",  # sparse weights
     ),

@@ -13,6 +13,7 @@ from .curves import correlation_curves, error_curves, skill_chart, skill_curves,
 from .maps import field_maps, forecast_maps
 from .night import NightContent, write_night
 from .page import ReportContent, WrittenReport, write_report
+from .search_figure import search_figure
 from .style import png
 from .summary import in_words
 
@@ -28,6 +29,7 @@ __all__ = [
     "gather",
     "in_words",
     "png",
+    "search_figure",
     "skill_chart",
     "skill_curves",
     "training_curves",
