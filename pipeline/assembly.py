@@ -64,7 +64,7 @@ class Candidate:
     @functools.cached_property
     def times(self) -> Times:
         """Values of its time axis."""
-        times: Times = self.fields["time"].values
+        times: Times = self.fields.variables["time"].values
         return times
 
 
@@ -117,8 +117,12 @@ class _Piece:
 
     def fields(self, name: str, times: Times) -> xr.Dataset:
         """Those of its frames that are at these times."""
-        chosen: xr.Dataset = _rows(self.candidate.fields[[name]], self.rows[np.isin(self.times, times)])
+        chosen: xr.Dataset = _rows(self.candidate.fields[[name]], self.rows_at(times))
         return chosen
+
+    def rows_at(self, times: Times) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Their numbers in the candidate."""
+        return self.rows[np.isin(self.times, times)]
 
 
 def assemble_times(
@@ -385,14 +389,22 @@ def _why(time: Any, pieces: Mapping[str, Sequence[_Piece]], end: Any) -> str:
 
 
 def _joined(pieces: Mapping[str, Sequence[_Piece]], run: Times) -> xr.Dataset:
-    fields = []
+    """The fields at the times of `run`, each of which some piece has of every variable.
+
+    A dataset is made once, at the end: one for each piece takes as long as reading a small file.
+    """
+    first = next(iter(pieces.values()))[0].candidate.fields
+    fields: dict[str, xr.Variable] = {}
     for name, row in pieces.items():
-        parts = [part for piece in row if (part := piece.fields(name, run)).sizes["time"]]
-        joined = _concat(parts, "time")
+        parts = [(piece, rows) for piece in row if len(rows := piece.rows_at(run))]
+        joined = xr.Variable.concat(
+            [_rows(piece.candidate.fields.variables[name], rows) for piece, rows in parts], "time"
+        )
         # a file may have filled a gap within another one
-        ordered = joined.indexes["time"].is_monotonic_increasing
-        fields.append(joined if ordered else joined.sortby("time"))
-    return xr.merge(fields, join="override", compat="override", combine_attrs="override")
+        times = np.concatenate([piece.candidate.times[rows] for piece, rows in parts])
+        fields[name] = joined if np.array_equal(times, run) else joined.isel(time=np.argsort(times))
+    still = {name: data for name, data in first.coords.variables.items() if "time" not in data.dims}
+    return xr.Dataset(fields, {"time": ("time", run, first.variables["time"].attrs), **still}, first.attrs)
 
 
 def _rows(fields: Any, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Any:

@@ -53,8 +53,8 @@ def relations_of(fields: xr.Dataset, levels: Mapping[str, float | None]) -> Iter
     """
     for level in dict.fromkeys(levels.get(str(name)) for name in fields.data_vars):
         known = {
-            str(field.attrs.get("standard_name")): str(name)
-            for name, field in fields.data_vars.items()
+            str(fields.variables[name].attrs.get("standard_name")): str(name)
+            for name in fields.data_vars
             if levels.get(str(name)) == level
         }
         yield from _dew_point(fields, known)
