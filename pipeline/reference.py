@@ -20,7 +20,7 @@ import xarray as xr
 
 from .assembly import Candidate
 from .cadence import Cadence, infer
-from .quality import Points
+from .survey import Points
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """What variables of one file must have to do with each other, by their CF standard names.
 
 What lives here: the relations, as fields that are at most zero where they hold. What does not: reading the values
-(`quality.take_survey` reads them together with all else) and what is done about a breach (`suspicion`).
+(`survey.take_survey` reads them together with all else) and what is done about a breach (`suspicion`).
 
     for relation in relations_of(fields, levels={}):
         relation.words, relation.excess        # "dew point above temperature", a lazy field in K

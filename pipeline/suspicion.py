@@ -2,7 +2,7 @@
 
 What lives here: bounds, marks for missing values, fields that are zero, frozen, repeated or jump, and
 variables that contradict each other. What does not: what no
-configuration can allow (`quality`), reading the values (`quality.take_survey`), plausible values by name (`plausible`).
+configuration can allow (`quality`), reading the values (`survey.take_survey`), plausible values by name (`plausible`).
 
     check_range(surveys, {"t2m": (180.0, 340.0)})       # SourceError Q-RANGE
 """
@@ -17,8 +17,8 @@ import numpy as np
 from .cadence import Times
 from .errors import SourceError
 from .fields import time_text
-from .quality import Points, Prints, Series, VariableSurvey
 from .relations import Relation
+from .survey import Points, Prints, Series, VariableSurvey
 
 Surveys = Mapping[str, VariableSurvey]
 # Marks for missing values that people use and forget to declare; none is a value of a field of ours.

@@ -16,8 +16,9 @@ from typing import Any
 import xarray as xr
 
 from ..cadence import Times
-from ..quality import Rejection, VariableSurvey
+from ..rejection import Rejection
 from ..revision import Revision
+from ..survey import VariableSurvey
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import xarray as xr
 
 from ..errors import SourceError
-from ..quality import Rejection
+from ..rejection import Rejection
 from .candidate import Assembly, Candidate
 from .overlap import same_values
 

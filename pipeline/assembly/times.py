@@ -21,7 +21,7 @@ from ..errors import SourceError
 from ..fields import time_text
 from ..gaps import NO_GAPS, GapPolicy
 from ..presence import present, with_missing
-from ..quality import Rejection
+from ..rejection import Rejection
 from ..revision import Revision, check_unclaimed, find_revisions, other_values_text
 from .candidate import Assembly, Candidate
 from .pieces import Piece, joined, new_rows, rows_of

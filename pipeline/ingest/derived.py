@@ -14,7 +14,7 @@ import xarray as xr
 from ..assembly import Candidate
 from ..config import Config, VariableConfig
 from ..plausible import plausible_range
-from ..quality import VariableSurvey
+from ..survey import VariableSurvey
 from ..suspicion import check_falls, check_jumps, check_plausible, check_range
 from ..transforms import Plan
 

@@ -21,12 +21,14 @@ from ..config import Config, VariableConfig
 from ..errors import SourceError
 from ..fields import is_whole
 from ..plausible import is_often_zero, tiny_negative
-from ..quality import Lenience, Rejection, VariableSurvey, check_finite
+from ..quality import check_finite
+from ..rejection import Lenience, Rejection
 from ..relations import relations_of
 from ..repairs import repairs
 from ..rules import RULES
 from ..sources import harmonise, in_blocks
 from ..sources.units import conversion
+from ..survey import VariableSurvey
 from ..suspicion import (
     check_frozen,
     check_jumps,
