@@ -83,9 +83,8 @@ def joined(pieces: Mapping[str, Sequence[Piece]], run: Times) -> xr.Dataset:
     fields: dict[str, xr.Variable] = {}
     for name, row in pieces.items():
         parts = [(piece, rows) for piece in row if len(rows := piece.rows_at(run))]
-        whole = xr.Variable.concat(
-            [rows_of(piece.candidate.fields.variables[name], rows) for piece, rows in parts], "time"
-        )
+        frames = [rows_of(piece.candidate.fields.variables[name], rows) for piece, rows in parts]
+        whole = xr.Variable.concat(frames, "time")  # type: ignore[no-untyped-call]
         # a file may have filled a gap within another one
         times = np.concatenate([piece.candidate.times[rows] for piece, rows in parts])
         fields[name] = whole if np.array_equal(times, run) else whole.isel(time=np.argsort(times))

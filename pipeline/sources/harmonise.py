@@ -105,7 +105,7 @@ def _placed(dataset: xr.Dataset, source: str, level: float | None) -> tuple[xr.V
         bare.attrs["projection"] = told
     if "time" not in found.values() and (name := scalar_time(dataset)) is not None:
         bare = cast("xr.Variable", bare.expand_dims("time"))
-        coords["time"] = dataset.variables[name].expand_dims("time")
+        coords["time"] = cast("xr.Variable", dataset.variables[name].expand_dims("time"))
     if not any(set(dims) == set(map(str, bare.dims)) for dims in FIELD_DIMS):
         rule = "Q-TIME" if "time" not in bare.dims else "Q-DIMENSIONS"
         raise SourceError(
