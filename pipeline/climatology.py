@@ -6,10 +6,11 @@ of the cycle (`cycle`), the split (`splits`) and scores (`verification`).
     climatology = fit_climatology(open_dataset(path), ["t2m"], splits.train)
     climatology.at(valid_times)          # [N, C, H, W]
 
-The cycle over day of year and time of day is smoothed along the year with triangular weights that reach zero 30 days
-away (the window of WeatherBench 2, Rasp et al. 2024, doi 10.1029/2023MS004019), and interpolated linearly between its
-bins. Where a grid point has no data in some slot of the cycle it gets its mean over the whole training period, and
-where it has none at all (masked points) it is NaN.
+Of the cycle over the time of day those harmonics are kept that the days tell from chance (`day_cycle`). The cycle over
+day of year and time of day is smoothed along the year with triangular weights that reach zero 30 days away (the window
+of WeatherBench 2, Rasp et al. 2024, doi 10.1029/2023MS004019), and interpolated linearly between its bins. Where a grid
+point has no data in some slot of the cycle it gets its mean over the whole training period, and where it has none at
+all (masked points) it is NaN.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .cycle import YEAR_BINS, YEAR_DAYS, Cycle, cycle_of, day_part, day_parts_of, slot_count, slots_of, year_share
+from .day_cycle import DaySpread
 from .errors import ArchiveError
 from .progress import Event, Progress, silent
 from .splits import Split
 
 _REACH_DAYS = 30.0
 _WORDS: dict[Cycle, str] = {
-    "hour_of_day": "mean of each time of day",
+    "hour_of_day": "mean of each time of day, without harmonics that may be chance",
     "month": "mean of each calendar month",
     "dayofyear_hour": "mean of each day of year and time of day, smoothed over 30 days to either side",
     "mean": "mean field",
@@ -159,10 +161,12 @@ def fit_climatology(
     fields = []
     for number, name in enumerate(variables):
         done, every = number * len(blocks), len(variables) * len(blocks)
-        total, weight = _sums(chosen[name], slots, slot_count(cycle, parts), blocks, done, every, progress)
+        days = DaySpread(parts, chosen[name].shape[-2:]) if cycle == "hour_of_day" else None
+        total, weight = _sums(chosen[name], slots, slot_count(cycle, parts), blocks, done, every, progress, days)
         if cycle == "dayofyear_hour":
             total, weight = _smooth_year(total, parts), _smooth_year(weight, parts)
-        fields.append(np.where(valid, _means(total, weight), np.nan))
+        means = _means(total, weight)
+        fields.append(np.where(valid, means if days is None else days.smoothed(means), np.nan))
     first, last = (
         (f"sample {train.samples.start}", f"sample {train.samples.stop - 1}")
         if sampled
@@ -179,8 +183,12 @@ def _sums(
     done: int,
     every: int,
     progress: Progress,
+    days: DaySpread | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and number of finite values per slot and point, [K, H, W] each, reading one block after the other."""
+    """Sum and number of finite values per slot and point, [K, H, W] each, reading one block after the other.
+
+    `days` is shown the frames, too.
+    """
     shape = (count, *array.shape[-2:])
     total, weight = np.zeros(shape), np.zeros(shape)
     for number, (samples, frames) in enumerate(blocks, start=1):
@@ -190,6 +198,8 @@ def _sums(
         block_slots = np.tile(slots[frames], repeats)
         finite = np.isfinite(values)
         values[~finite] = 0.0
+        if days is not None:
+            days.add(values, finite, block_slots)
         for slot in np.unique(block_slots):
             chosen = block_slots == slot
             total[slot] += values[chosen].sum(axis=0)

@@ -31,6 +31,7 @@ OUTCOME_ROOMS = (
     "training",
     "climatology",
     "cycle",
+    "day_cycle",
     "exact_sums",
     "forcings",
     "frame_files",

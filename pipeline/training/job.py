@@ -66,7 +66,7 @@ class TrainingJob:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each predicted variable as the model sees it: that of an anomaly is zero, but for rounding."""
+        """Mean of each predicted variable as the model sees it: that of an anomaly is (very nearly) zero."""
         count = len(self.config.predicted)
         means = [0.0] * count if self.climatology else self.statistics.state.mean[:count]
         return tuple(float(mean) for mean in means)

@@ -129,7 +129,8 @@ def test_a_scorecard_says_what_was_scored(scorecard, time_config, snapshot_of):
         "model_name": "weather",
         "model_version": "3",
         "snapshot_id": snapshot_of(time_config),
-        "climatology": "mean of each time of day, 2020-03-01 00:00 to 2020-03-06 14:00",
+        "climatology": "mean of each time of day, without harmonics that may be chance, "
+        "2020-03-01 00:00 to 2020-03-06 14:00",
         "cases": "8",
     }
     assert scorecard.scores["units"].values.tolist() == ["K", "kg kg-1"]
