@@ -12,7 +12,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cli_archive, cli_cluster, cli_fsck, cli_health, cli_lineage, cli_models, cli_nightly, cli_quarantine
+from . import (
+    cli_archive,
+    cli_cluster,
+    cli_fsck,
+    cli_health,
+    cli_lineage,
+    cli_models,
+    cli_nightly,
+    cli_quarantine,
+    cli_study,
+)
 from .invocation import Address, ConfigName, Data, Json, Model, Quiet, Settings, invocation, make_context
 
 app = typer.Typer(
@@ -31,6 +41,7 @@ app.add_typer(cli_lineage.app)
 app.add_typer(cli_cluster.app)
 app.add_typer(cli_nightly.app)
 app.add_typer(cli_quarantine.app)
+app.add_typer(cli_study.app)
 
 
 @app.command(epilog="Example: minconv run -c demo")
