@@ -42,7 +42,8 @@ class ForecasterConfig:
         grid_shape: (H, W) of the input frames; needed by ``norm="layer_hw"`` only.
         residual: Add each layer's input to its output (through a 1x1 convolution where the widths differ).
         tendency: Predict the change from the last frame instead of the frame.
-        tendency_scale: Size of that change in normalised units per unit of decoder output.
+        tendency_scale: Size of that change in normalised units per unit of decoder output: one number, or one for each
+            prognostic channel.
         damping: With `tendency`, let each prognostic variable return to its mean at a learned rate per step, so that
             a model with nothing else to say forecasts damped persistence.
         encoder_kernel_size: Odd side of the encoder's kernel.
@@ -64,7 +65,7 @@ class ForecasterConfig:
     grid_shape: tuple[int, int] | None = None
     residual: bool = True
     tendency: bool = False
-    tendency_scale: float = 0.2
+    tendency_scale: float | tuple[float, ...] = 0.2
     damping: bool = False
     encoder_kernel_size: int = 1
     diagnostic_channels: int = 0
@@ -89,10 +90,21 @@ class ForecasterConfig:
                 f"out_channels without the diagnostic ones must be at most in_channels ({self.in_channels}), because "
                 f"the first input channels are the prognostic ones, got {self.prognostic_channels}"
             )
-        scale = self.tendency_scale
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not (0.0 < scale < math.inf):
-            raise ConfigurationError(f"tendency_scale must be a positive number, got {scale!r}")
+        self._check_tendency_scale()
         self._check_grid_shape()
+
+    def _check_tendency_scale(self) -> None:
+        scale, count = self.tendency_scale, self.prognostic_channels
+        if not isinstance(scale, tuple | list):
+            _check_positive_number("tendency_scale", scale)
+            return
+        if len(scale) != count:
+            raise ConfigurationError(
+                f"tendency_scale must be one number, or {count}, one for each prognostic channel, got {len(scale)}"
+            )
+        for number in scale:
+            _check_positive_number("each entry of tendency_scale", number)
+        object.__setattr__(self, "tendency_scale", tuple(scale))
 
     def _check_diagnostic_channels(self) -> None:
         count = self.diagnostic_channels
@@ -155,6 +167,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _check_positive_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0.0 < value < math.inf):
+        raise ConfigurationError(f"{name} must be a positive number, got {value!r}")
 
 
 def _integers(name: str, value: object) -> tuple[int, ...]:

@@ -89,6 +89,8 @@ class Forecaster(nn.Module):
             layer again: less memory, about a third more time. Not part of the model; may be set later.
     """
 
+    scale: float | Tensor
+
     def __init__(
         self, config: ForecasterConfig, backend: Backend = "auto", *, activation_checkpointing: bool = False
     ) -> None:
@@ -110,6 +112,10 @@ class Forecaster(nn.Module):
             for parameter in self.decoder.parameters():
                 nn.init.zeros_(parameter)
         self.damping = nn.Parameter(torch.zeros(config.prognostic_channels)) if config.damping else None
+        if isinstance(config.tendency_scale, tuple):  # part of the configuration, and so not of the weights
+            self.register_buffer("scale", torch.tensor(config.tendency_scale)[:, None, None], persistent=False)
+        else:
+            self.scale = config.tendency_scale
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """All frames at once.
@@ -162,7 +168,7 @@ class Forecaster(nn.Module):
         if not self.config.tendency:
             return self.normalizer.inverse(y)
         channels = self.config.prognostic_channels
-        change = y[:, :, :channels] * (self.config.tendency_scale * self.normalizer.std[:channels, None, None])
+        change = y[:, :, :channels] * (self.scale * self.normalizer.std[:channels, None, None])
         last = x[:, :, :channels]
         if self.damping is not None:
             mean = self.normalizer.mean[:channels, None, None]

@@ -55,23 +55,27 @@ def rollout(
 def closed_loop(
     forecaster: Forecaster,
     frame: Tensor,
-    state: State,
+    state: State | None,
     steps: int,
     forcing: Tensor | None = None,
     mask: Tensor | None = None,
-) -> Iterator[Tensor]:
+) -> Iterator[tuple[Tensor, State]]:
     """Go on from a predicted frame, for callers that ran the history themselves (training needs its outputs too).
 
         y, state = forecaster(window[:, :history])
-        later = list(closed_loop(forecaster, y[:, -1], state, steps))    # y[:, -1] is lead 1, later[0] lead 2
+        for frame, state in closed_loop(forecaster, y[:, -1], state, steps):    # y[:, -1] is lead 1, the first lead 2
+            ...
 
     Args:
         forecaster: The model.
         frame: [B, out_channels, H, W], the last predicted frame; where `mask` is False its values are held.
-        state: The model's state after all that was seen before `frame`.
+        state: The model's state after all that was seen before `frame`; None: nothing was.
         steps: Number of further frames to predict.
         forcing: [B, steps, forcing channels, H, W]; forcing[:, 0] is valid at the time of `frame`.
         mask: As in `rollout`.
+
+    Returns:
+        Iterator over the predicted frames and the states after what was seen before them, with which to go on later.
 
     Raises:
         InputError: Wrong shape or dtype; raised at the call.
@@ -86,12 +90,13 @@ def _rollout(
     y, state = forecaster(history)
     frame = _hold(y[:, -1], last, mask)
     yield frame
-    yield from _continue(forecaster, frame, state, steps - 1, forcing, mask)
+    for later, _ in _continue(forecaster, frame, state, steps - 1, forcing, mask):
+        yield later
 
 
 def _continue(
-    forecaster: Forecaster, frame: Tensor, state: State, steps: int, forcing: Tensor | None, mask: Tensor | None
-) -> Iterator[Tensor]:
+    forecaster: Forecaster, frame: Tensor, state: State | None, steps: int, forcing: Tensor | None, mask: Tensor | None
+) -> Iterator[tuple[Tensor, State]]:
     channels = forecaster.config.prognostic_channels
     held = frame[:, :channels]
     for step in range(steps):
@@ -99,7 +104,7 @@ def _continue(
         x = fed_back if forcing is None else torch.cat([fed_back, forcing[:, step]], dim=1)
         frame, state = forecaster.step(x, state)
         frame = _hold(frame, held, mask)
-        yield frame
+        yield frame, state
 
 
 def _hold(frame: Tensor, held: Tensor, mask: Tensor | None) -> Tensor:

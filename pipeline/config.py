@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .config_file import read_tree
 from .config_message import sentence
+from .config_model import ModelConfig
 from .config_operations import ComputeConfig, NightlyConfig, PromotionConfig
 from .config_quality import QualityConfig
 from .config_sections import (
@@ -32,7 +33,6 @@ from .config_sections import (
     Forcing,
     ForecastConfig,
     GenerateConfig,
-    ModelConfig,
     RegionConfig,
     Role,
     Section,
@@ -153,6 +153,11 @@ class Config(Section):
             raise ValueError(
                 f"training.batch_size must be at least training.workers ({self.training.most_workers}), as each needs "
                 f"a window, got {self.training.batch_size}"
+            )
+        if unknown := [name for name in self.training.loss_weights if name not in self.predicted]:
+            raise ValueError(
+                f"training.loss_weights must name variables that are predicted ({', '.join(self.predicted)}), "
+                f"got {unknown[0]!r}"
             )
         if unknown := [name for name in self.promotion.variables if name not in self.predicted]:
             raise ValueError(

@@ -23,11 +23,10 @@ from .config_transforms import Derive, How, RegridConfig, ResampleConfig, Since,
 from .file_pattern import FilePattern, leads_out
 from .source_location import location
 
-Cell = Literal["minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv"]
 Role = Literal["prognostic", "forcing", "static", "diagnostic"]
 GribValue = str | int | float
 GribKeys = dict[str, GribValue | tuple[GribValue, ...]]
-Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "mask"]
+Forcing = Literal["time_of_day", "time_of_year", "insolation", "latitude", "longitude", "position", "mask"]
 
 
 class GenerateConfig(Section):
@@ -38,6 +37,9 @@ class GenerateConfig(Section):
     steps: Positive = Field(50, description="frames recorded per sample")
     size: Positive = Field(32, description="grid points along each side")
     coarsen: Positive = Field(2, description="mean-pool this many points along each side before writing")
+    noise: Annotated[Number, Field(ge=0.0)] = Field(
+        0.0, description="standard deviation of an error that every written value has, as a sensor's readings have"
+    )
     seed: Count = 0
     samples_per_file: Positive = 50
 
@@ -256,32 +258,6 @@ class WindowConfig(Section):
     history: Positive = Field(20, description="frames seen before a forecast starts")
     horizon: Positive = Field(20, description="frames predicted")
     stride: Positive = Field(1, description="distance between the starts of two training windows")
-
-
-class ModelConfig(Section):
-    """The Forecaster; see `minconv.ForecasterConfig`."""
-
-    cell: Cell = "minconvgru"
-    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (40,) * 6
-    kernel_size: Positive = 3
-    patch: Positive = Field(2, description="fold patch x patch grid points into channels")
-    norm: Literal["channel", "group", "none", "layer_hw"] = "channel"
-    post_norm: Flag = Field(False, description="norm after a layer's input is added, as the published models do")
-    residual: Flag = True
-    tendency: Flag = Field(True, description="predict the change from the last frame, not the frame")
-    tendency_scale: Annotated[Number, Field(gt=0.0)] = 0.2
-    damping: Flag = Field(False, description="learn how fast each variable returns to its mean; needs tendency")
-    anomaly: Flag = Field(False, description="predict departures from the climatology of the training split")
-    closed_padding: Literal["zeros", "reflect"] = Field(
-        "zeros", description="padding where the grid's boundary is closed"
-    )
-
-    @field_validator("kernel_size")
-    @classmethod
-    def _kernel_has_a_middle(cls, kernel_size: int) -> int:
-        if kernel_size % 2 == 0:
-            raise ValueError(f"must be odd, got {kernel_size}; use {kernel_size - 1} or {kernel_size + 1}")
-        return kernel_size
 
 
 class ForecastConfig(Section):

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from .config_sections import Count, ModelConfig, Positive, Section
+from .config_base import Count, Positive, Section
+from .config_model import ModelConfig
 
 _UNBOUNDED_CELLS = ("convgru", "convlstm")
 _UNBOUNDED_NORMS = ("group", "layer_hw")

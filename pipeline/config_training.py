@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from .config_base import Count, Flag, Number, Positive, Section
 
+Fraction = Annotated[Number, Field(ge=0.0, le=1.0)]
+
 
 class WorkersConfig(Section):
     """As many workers as the cluster has room for, while it grows and shrinks."""
@@ -48,14 +50,37 @@ class TrainingConfig(Section):
     batch_size: Positive = Field(1, description="windows per optimizer step, over all workers")
     learning_rate: Annotated[Number, Field(gt=0.0)] = 4e-3
     warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the run with a rising rate")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="of the learning rate after the warm-up: half a cosine or a line down to 0, or as it is"
+    )
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
     clip_norm: Annotated[Number, Field(gt=0.0)] = 1.0
     input_noise: Annotated[Number, Field(ge=0.0)] = Field(0.01, description="in standard deviations of each variable")
+    loss: Literal["mse", "log_mse"] = Field(
+        "mse",
+        description="mean over frames and variables of the mean squared error in standard deviations, or of its "
+        "logarithm: then the first lead times, whose errors are small, count as much as the last",
+    )
+    loss_weights: dict[str, Annotated[Number, Field(gt=0.0)]] = Field(
+        {},
+        description="weights of variables in the loss, 1 for those not named: {t2m: 2.0}; scaled so that their mean is "
+        "1; the validation error knows none",
+    )
     closed_loop_steps: Count = Field(0, description="last frames of a window predicted from the model's own output")
+    closed_loop_ramp: tuple[Fraction, Fraction] | None = Field(
+        None,
+        description="[from, to], shares of the run between which closed_loop_steps grow from 1 to their number; before "
+        "them there is none; empty: all from the first step on",
+    )
     patience: Positive | None = Field(None, description="stop after this many epochs without a better validation loss")
     max_seconds: Annotated[Number, Field(gt=0.0)] | None = Field(None, description="stop training after this time")
     accumulate: Positive = Field(
         1, description="parts that a worker computes its windows of a batch in, one after the other: less memory"
+    )
+    truncate: Positive | None = Field(
+        None,
+        description="frames of a window that gradients flow through: it is learned from in such segments, one after "
+        "the other, and each goes on from the state of the one before; empty: the whole window at once",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of convolutions; bf16 for GPUs and CPUs that have it"
@@ -93,6 +118,17 @@ class TrainingConfig(Section):
         description="all windows at random, or shard by shard so that each is decoded about once an epoch; empty: "
         "shards where frames are kept nowhere, else windows",
     )
+
+    @model_validator(mode="after")
+    def _ramp_rises(self) -> TrainingConfig:
+        if self.closed_loop_ramp is None:
+            return self
+        first, last = self.closed_loop_ramp
+        if first > last:
+            raise ValueError(f"closed_loop_ramp must be [from, to], got [{first:g}, {last:g}]; put the smaller first")
+        if not self.closed_loop_steps:
+            raise ValueError("closed_loop_ramp goes with closed_loop_steps, got 0 of them; set their number")
+        return self
 
     @property
     def most_workers(self) -> int:

@@ -15,6 +15,8 @@ insolation       the sun's radiation at the top of the atmosphere in units of th
                  or longer, its mean over the day (see `insolation`)
 latitude         sin(latitude), -1 at the south pole, 1 at the north pole
 longitude        sin, cos of longitude
+position         sin, cos of 2π · (how far down the grid, from 0 to 1), then of how far along: where a point is, which
+                 convolutions alone cannot tell, on grids without latitude and longitude
 mask             1 where the data are valid, 0 where they never are
 ===============  =====================================================================================================
 """
@@ -38,6 +40,7 @@ CHANNELS: dict[Forcing, tuple[str, ...]] = {
     "insolation": ("insolation",),
     "latitude": ("latitude_sin",),
     "longitude": ("longitude_sin", "longitude_cos"),
+    "position": ("position_y_sin", "position_y_cos", "position_x_sin", "position_x_cos"),
     "mask": ("mask",),
 }
 TIMED: tuple[Forcing, ...] = ("time_of_day", "time_of_year", "insolation")
@@ -127,7 +130,13 @@ class ForcingFields:
     @staticmethod
     def _static_channels(name: Forcing, grid: GridSpec, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         lat, lon = np.meshgrid(np.deg2rad(grid.y), np.deg2rad(grid.x), indexing="ij")
-        fields = {"latitude": [np.sin(lat)], "longitude": [np.sin(lon), np.cos(lon)], "mask": [mask]}
+        down, along = np.meshgrid(*(2.0 * np.pi * np.arange(side) / side for side in grid.shape), indexing="ij")
+        fields = {
+            "latitude": [np.sin(lat)],
+            "longitude": [np.sin(lon), np.cos(lon)],
+            "position": [np.sin(down), np.cos(down), np.sin(along), np.cos(along)],
+            "mask": [mask],
+        }
         return np.stack([np.asarray(field, dtype=np.float32) for field in fields[name]])
 
 

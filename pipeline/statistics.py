@@ -128,6 +128,18 @@ class Statistics:
         states, tendencies = [one.state for one in sums.values()], [one.tendency for one in sums.values()]
         return cls(tuple(sums), Moments.of(states), Moments.of(tendencies), snapshot_id)
 
+    def change(self, otherwise: float) -> Floats:
+        """Standard deviation of the tendency in standard deviations of the values, [C].
+
+        Args:
+            otherwise: Of a variable that changes by no more than float32 resolves beside its values, or by the same at
+                every point and time: there is no spread to go by.
+        """
+        count = np.where(self.tendency.count > 0, self.tendency.count, 1.0)
+        std, steady = np.sqrt(self.tendency.m2 / count), np.abs(self.tendency.mean)
+        resolved = np.maximum(np.maximum(np.abs(self.state.mean), self.state.std), steady)
+        return np.where(std > RESOLUTION * resolved, std / self.state.std, otherwise)
+
     def hash(self) -> str:
         """First 12 hex digits of the sha256 of variables and moments: what a model was normalised with."""
         content = {key: value for key, value in self.to_dict().items() if key != "snapshot_id"}

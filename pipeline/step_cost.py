@@ -104,6 +104,7 @@ def _measured(job: TrainingJob) -> StepCost:
     _steps(training, more, device, timed=0)
     slope = (machine.peak_bytes(device) - peak) / (more - windows)
     frames = windows * (training.length - 1)
+    alive = windows * min(options.truncate or training.length, training.length - 1)
     parameters = sum(one.numel() for one in training.objective.parameters())
     values = sum(_values(conv) for conv in _convolutions(training.objective))
     shape = job.grid.shape if training.tiling is None else training.tiling.shape
@@ -115,7 +116,7 @@ def _measured(job: TrainingJob) -> StepCost:
         predicted_seconds=OVER_CONVOLUTIONS * _convolution_seconds(training.objective, job, shape, frames, device)
         + CALL_SECONDS * options.closed_loop_steps * len(_convolutions(training.objective)),
         peak_bytes=peak,
-        predicted_bytes=base + parameters * BYTES_PER_PARAMETER + int(4 * PLANES_PER_VALUE * values * points * frames),
+        predicted_bytes=base + parameters * BYTES_PER_PARAMETER + int(4 * PLANES_PER_VALUE * values * points * alive),
         base_bytes=base,
         bytes_per_window=max(slope, 0.0),
         tiles=training.cases.tile_count,
@@ -127,7 +128,7 @@ def _steps(training: Training, windows: int, device: torch.device, timed: int = 
     batch, fastest = training.loader.read([training.cases[0]] * windows), math.inf
     for number in range(1 + timed):
         started = time.perf_counter()
-        training.optimization.step(batch, 0, number, 0.5)
+        training.optimization.step(batch, 0, number, 1.0)  # as at the end, where the closed loop is longest
         if device.type == "cuda":
             torch.cuda.synchronize()
         took = time.perf_counter() - started

@@ -34,6 +34,7 @@ def on_tiles(forecaster: minconv.Forecaster) -> minconv.Forecaster:
         return forecaster
     config = dataclasses.replace(forecaster.config, boundary="zeros")
     twin = minconv.Forecaster(config, activation_checkpointing=forecaster.activation_checkpointing)
+    twin.to(forecaster.normalizer.std)  # device and dtype, also of what is not in the state dict
     twin.load_state_dict(forecaster.state_dict(keep_vars=True), assign=True)  # the very tensors, not copies
     return twin.train(forecaster.training)
 

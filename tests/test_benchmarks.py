@@ -31,11 +31,18 @@ def test_cpu(tmp_path):
     assert (tmp_path / "cpu.md").read_text().count("\n| step-minconvgru-4-1-2 |") == len(rows)
 
 
-def test_demo_cells(tmp_path):
-    out = tmp_path / "cells.json"
-    run("demo_cells.py", "--seconds", "1", "--cells", "conv", "--root", str(tmp_path), "--out", str(out))
-    names = [row["name"] for row in json.loads(out.read_text())["rows"]]
-    assert names == ["conv", "persistence", "training mean"]
+def test_recipes(tmp_path):
+    small = ("generate.samples=16", "generate.steps=30", "generate.size=16", "window.history=5", "forecast.steps=8")
+    tiny = (*small, "window.horizon=5", "model.hidden=[4]")
+    settings = [word for setting in tiny for word in ("--set", setting)]
+    words = ("demo", "--only", "minconvgru", "convlstm", "--seeds", "0", "1", "--epochs", "1", "--root", str(tmp_path))
+    printed = run("recipes.py", *words, *settings)
+    written = (tmp_path / "demo" / "cells.md").read_text()
+    assert written in printed + "\n"
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in written.splitlines() if line.startswith("|")}
+    assert {"minconvgru", "convlstm", "persistence", "climatology", "damped persistence"} <= set(rows)
+    assert len(list((tmp_path / "demo" / "trials").glob("*/result.json"))) == 4
+    assert written in run("recipes.py", *words, *settings) + "\n"  # nothing is trained again
 
 
 def test_loader(tmp_path):

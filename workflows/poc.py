@@ -17,6 +17,7 @@ import yaml
 from pipeline import archive
 from pipeline.config import Config
 from pipeline.cost import time_text
+from pipeline.durable_file import write_text
 from pipeline.errors import ConfigError, ForecastError, TrainingError
 from pipeline.lineage import code_version
 from pipeline.progress import Progress
@@ -155,7 +156,7 @@ def _write(context: Context, found: ProofOfConcept, out: Path) -> None:
     created = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
     with context.console.stage("report"):
         write_poc(out / "report.html", PocContent(found, config_yaml, code_version(), created))
-    (out / "poc.json").write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
+    write_text(out / "poc.json", json.dumps(found.to_dict(), indent=1))
 
 
 def _show_shares(console: Console, shares: Shares, count: int) -> None:

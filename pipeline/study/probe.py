@@ -22,13 +22,13 @@ import minconv
 
 from ..durable_file import write_text
 from ..evaluation import open_cases
+from ..own_process import in_own_process
 from ..progress import Event, Progress, silent
 from ..training import LocalWorker, TrainingJob, prepare
 from ..training.local import device_of, threads_of
 from ..training.loop import Training
 from ..training.profile import profile_training
 from ..training.stopwatch import Stopwatch
-from .own_process import in_own_process
 from .trial import Trial, unregistered
 
 MOST_STEPS = 8

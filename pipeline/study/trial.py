@@ -25,12 +25,12 @@ from .. import machine
 from ..config import Config
 from ..evaluation import evaluate
 from ..lineage import OUTCOME_SECTIONS, code_hash, model_metadata
+from ..own_process import in_own_process
 from ..progress import Progress, silent
 from ..registry import ModelVersion, RegisteredModel
 from ..training import LocalWorker, TrainingJob, TrainingOutcome, prepare, run_loop
 from ..training.local import device_of, threads_of
 from ..training.outcome import diverged, event_of, outcome_of
-from .own_process import in_own_process
 from .results import TrialResult
 
 

@@ -34,6 +34,7 @@ __all__ = ["generate"]
 
 # Raised when the numbers that a request gives change, so that old files are not taken for new ones.
 REVISION = 1
+_OF_NOISE = 1  # in the seed: the noise is not that of the simulation's start
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def _request(config: GenerateConfig, samples: range) -> str:
         "coarsen": config.coarsen,
         "seed": config.seed,
         "revision": REVISION,
+        **({"noise": config.noise} if config.noise else {}),
     }
     return json.dumps(content, sort_keys=True)
 
@@ -169,7 +171,18 @@ def _write(path: Path, config: GenerateConfig, samples: range, report: Callable[
 
 def _simulate(config: GenerateConfig, samples: range) -> Iterator[NDArray[np.float32]]:
     simulation = navier_stokes.navier_stokes if config.kind == "navier_stokes" else advection.advection
-    return simulation(samples, config.steps, config.size, config.seed, coarsen=config.coarsen)
+    first = samples.start
+    for block in simulation(samples, config.steps, config.size, config.seed, coarsen=config.coarsen):
+        yield _noisy(block, config, first) if config.noise else block
+        first += len(block)
+
+
+def _noisy(block: NDArray[np.float32], config: GenerateConfig, first: int) -> NDArray[np.float32]:
+    """Samples with the error of every value; that of a sample depends on the seed and its number alone."""
+    for number, sample in enumerate(block, first):
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((config.seed, number, _OF_NOISE))))
+        sample += config.noise * random.standard_normal(sample.shape, dtype=np.float32)
+    return block
 
 
 def _lay_out(file: Any, config: GenerateConfig, samples: range) -> Any:
@@ -195,7 +208,8 @@ def _lay_out(file: Any, config: GenerateConfig, samples: range) -> Any:
             "source": f"minconv generate {config.kind.replace('_', '-')}",
             "references": kind.references,
             "comment": f"{config.size} x {config.size} points, mean over {config.coarsen} x {config.coarsen}; "
-            f"periodic in x and y; seed {config.seed}",
+            f"periodic in x and y; seed {config.seed}"
+            + (f"; noise of standard deviation {config.noise:g} added" if config.noise else ""),
             "request": _request(config, samples),
         }
     )

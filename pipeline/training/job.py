@@ -25,6 +25,8 @@ from ..tiles import Halo, Tiling
 from ..windows import CachePlan, FrameReader, Split, Splits, make_splits
 from .parent import Parent
 
+STEADY_SCALE = 0.2  # tendency_scale of a variable whose changes have no spread that it could be taken from
+
 
 @dataclass(frozen=True)
 class TrainingJob:
@@ -68,6 +70,21 @@ class TrainingJob:
         count = len(self.config.predicted)
         means = [0.0] * count if self.climatology else self.statistics.state.mean[:count]
         return tuple(float(mean) for mean in means)
+
+    @property
+    def tendency_scale(self) -> float | tuple[float, ...]:
+        """What a unit of the model's output changes, in standard deviations: one number, or one of each prognostic."""
+        scale = self.config.model.tendency_scale
+        if not isinstance(scale, str):
+            return scale
+        found = self.statistics.change(otherwise=STEADY_SCALE)
+        return tuple(found[: len(self.config.of_role("prognostic"))].tolist())
+
+    @property
+    def loss_weights(self) -> tuple[float, ...]:
+        """Weight of each predicted variable in the loss; their mean is 1."""
+        given = [self.config.training.loss_weights.get(name, 1.0) for name in self.config.predicted]
+        return tuple(weight * len(given) / sum(given) for weight in given)
 
     @property
     def forcing_mean(self) -> dict[str, float]:
@@ -170,7 +187,7 @@ def forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.Foreca
             grid_shape=job.grid.shape if model.norm == "layer_hw" else None,
             residual=model.residual,
             tendency=model.tendency,
-            tendency_scale=model.tendency_scale,
+            tendency_scale=job.tendency_scale,
             damping=model.damping,
         )
     except minconv.MinconvError as error:

@@ -74,7 +74,8 @@ class Training:
         self.tiling = job.tiling(self.reader.mask)
         weights = torch.as_tensor(job.grid.area_weights(), dtype=torch.float32) * self.reader.mask
         forecaster = build_forecaster(job, self.reader)
-        self.objective = Objective(forecaster, weights, self.tiling).to(worker.device)
+        self.objective = Objective(forecaster, weights, self.tiling, job.loss_weights, self.options.loss)
+        self.objective.to(worker.device)
         kept = worker.total(torch.tensor(float(self.reader.cached), device=worker.device))
         self.cases = Cases(job, self.reader, self.tiling, int(kept) == worker.world_size)
         tile_weights = None if self.tiling is None else TileWeights(weights, self.tiling)
@@ -154,7 +155,7 @@ class Training:
         state = self.state
         if self.worker.rank == 0:
             place = {"epoch": state.epoch, "step": state.step - 1, "steps": steps, "seconds": state.seconds}
-            self.worker.say({**place, "loss": math.sqrt(max(loss, 0.0))})
+            self.worker.say({**place, "loss": self.objective.as_error(loss)})
         after = self.options.checkpoint_seconds
         if after is not None and state.seconds - self._kept_at >= after:
             self.pace.stop()
@@ -172,7 +173,7 @@ class Training:
         seconds = max(state.epoch_seconds, 1e-9)
         record: dict[str, Any] = {
             "epoch": state.epoch + 1,
-            "train_loss": math.sqrt(max(train_loss, 0.0)),
+            "train_loss": self.objective.as_error(train_loss),
             "validation_loss": validation,
             "learning_rate": self.optimization.learning_rate,
             "seconds": state.seconds,
@@ -259,8 +260,8 @@ def _too_large(job: TrainingJob, error: BaseException) -> TrainingError:
     return TrainingError(
         f"memory does not suffice for a training step of {options.batch_size} window(s) of "
         f"{window.history + window.horizon} frames over {options.most_workers} worker(s) ({cause}); make "
-        "training.accumulate larger, set training.activation_checkpointing=true or training.precision=bf16, or make "
-        "training.batch_size smaller"
+        "training.accumulate larger, set training.truncate, training.activation_checkpointing=true or "
+        "training.precision=bf16, or make training.batch_size smaller"
     )
 
 

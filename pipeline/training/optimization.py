@@ -1,7 +1,7 @@
 """One step of the optimizer: forward and backward pass of a batch in parts, gradients of all workers, update.
 
-What lives here: precision, gradient accumulation, input noise, clipping, learning rate, averaged weights. What does
-not: which batch (`loop`), what is minimised (`objective`).
+What lives here: precision, input noise, clipping, learning rate, averaged weights. What does
+not: which batch (`loop`), its parts (`parts`), what is minimised (`objective`).
 
     optimization = Optimization(objective, worker, config.training, seed=0)
     loss = optimization.step(batch, epoch=3, step=12, progress=0.4)
@@ -23,7 +23,8 @@ from ..sampler import share_of
 from .average import Average
 from .checkpoints import AVERAGE, OPTIMIZER
 from .loader import Batch
-from .objective import Objective, learning_rate_factor
+from .objective import Carry, Objective, closed_loop_length, learning_rate_factor
+from .parts import parts
 from .stopwatch import Unmeasured
 from .worker import Worker
 
@@ -73,34 +74,39 @@ class Optimization:
             batch: This worker's windows.
             epoch: Finished epochs.
             step: Finished steps of this one.
-            progress: Share of the run that is done, for the learning rate.
+            progress: Share of the run that is done, for the learning rate and the length of the closed loop.
             steps: Finished steps of the run, for the averaged weights.
 
         Returns:
             The loss of this worker's windows before the step, a scalar on the device; its mean over the workers is the
             mean over the batch, so a worker with more windows than others has it scaled up.
         """
-        rate = self._options.learning_rate * learning_rate_factor(progress, self._options.warmup)
+        factor = learning_rate_factor(progress, self._options.warmup, self._options.schedule)
+        rate = self._options.learning_rate * factor
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        noise = self._noise(batch, epoch, step)
-        losses, windows = [], len(batch.frames)
-        size = -(-windows // self._options.accumulate)
-        for first in range(0, windows, size):
-            cut, last = slice(first, first + size), first + size >= windows
-            with contextlib.nullcontext() if last else self._alone():
+        closed = closed_loop_length(progress, self._options.closed_loop_steps, self._options.closed_loop_ramp)
+        noise = self._noise(batch, epoch, step, closed)
+        *before, last = parts(
+            batch, noise, closed, accumulate=self._options.accumulate, truncate=self._options.truncate
+        )
+        losses: list[Tensor] = []
+        carry: Carry | None = None
+        for part in (*before, last):
+            with contextlib.nullcontext() if part is last else self._alone():
                 with self._stopwatch.part("forward"), self._precision():
-                    loss: Tensor = self.parallel(
-                        batch.frames[cut],
-                        batch.forcing[cut],
-                        self._options.closed_loop_steps,
-                        None if noise is None else noise[cut],
-                        None if batch.weights is None else batch.weights[cut],
+                    loss, carry = self.parallel(
+                        part.frames,
+                        part.forcing,
+                        part.closed_loop_steps,
+                        part.noise,
+                        part.weights,
+                        None if part.first else carry,
                     )
-                    loss = loss * (self._weight * len(batch.frames[cut]) / windows)
+                    loss = loss * (self._weight * len(part.frames) / len(batch.frames) * part.share)
                 with self._stopwatch.part("backward"):
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
             losses.append(loss.detach())
         with self._stopwatch.part("optimizer"):
             nn.utils.clip_grad_norm_(self._objective.parameters(), self._options.clip_norm)
@@ -138,7 +144,7 @@ class Optimization:
         kind = self._worker.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=self._options.precision == "bf16")
 
-    def _noise(self, batch: Batch, epoch: int, step: int) -> Tensor | None:
+    def _noise(self, batch: Batch, epoch: int, step: int, closed: int) -> Tensor | None:
         """Noise of the input frames in standard deviations.
 
         Drawn for each window of the whole batch by its place in it, so that it is the same on any number of workers.
@@ -146,7 +152,7 @@ class Optimization:
         if not self._options.input_noise:
             return None
         windows, length = batch.frames.shape[:2]
-        shape = (length - 1 - self._options.closed_loop_steps, self._objective.fed_back, *batch.frames.shape[3:])
+        shape = (length - 1 - closed, self._objective.fed_back, *batch.frames.shape[3:])
         places = range(self._first, self._first + windows)
         seeds = [mix(self._seed, epoch, step, place) for place in places]
         drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]

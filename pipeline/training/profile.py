@@ -61,7 +61,7 @@ class StepProfile:
 
 
 def profile_steps(job: TrainingJob, worker: Worker, steps: int = STEPS) -> StepProfile:
-    """Do some steps of a run from its beginning and measure their parts; nothing is written.
+    """Do some steps of a run on its first windows and measure their parts; nothing is written.
 
     Args:
         job: What to train.
@@ -92,7 +92,7 @@ def profile_training(training: Training, stopwatch: Stopwatch, steps: int, secon
         if step == WARM_STEPS:
             stopwatch.seconds.clear()
             started, waited = time.perf_counter(), training.loader.waited
-        training.optimization.step(batch, 0, step, 0.5)
+        training.optimization.step(batch, 0, step, 1.0)  # as at the end, where the closed loop is longest
         if step >= WARM_STEPS and time.perf_counter() - started > seconds:
             break
     batches.close()

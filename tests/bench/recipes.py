@@ -31,10 +31,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
+from studies import STUDIES, Study
+
 from pipeline import archive
 from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
+from pipeline.lead_time import milestones
 from pipeline.lineage import code_version
 from pipeline.study import Trial, TrialResult, alike, run_trial
 from pipeline.synthetic import generate
@@ -47,47 +50,7 @@ CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", C
 SOURCES = {"persistence": "persistence", "climatology": "climatology", "damped_persistence": "damped persistence"}
 
 
-@dataclass(frozen=True)
-class Study:
-    """A task and its recipe: a shipped configuration and what is set on top of it."""
-
-    config: str
-    settings: tuple[str, ...]
-    seconds: float
-    ablation: dict[str, tuple[str, ...]]
-
-
-FLUID = Study(
-    config="navier_stokes_paper",
-    settings=(
-        "generate.samples=300",
-        "split.train=0.66667",
-        "split.validation=0.16667",
-        "split.test=0.16666",
-        "window.horizon=20",
-        "window.stride=5",
-        "forecast.steps=30",
-    ),
-    seconds=225.0,
-    ablation={
-        "the recipe": (),
-        "whole state, not tendency": ("model.tendency=false",),
-        "patch 1": ("model.patch=1",),
-        "LayerNorm([H, W])": ("model.norm=layer_hw",),
-        "norm after the layer": ("model.post_norm=true",),
-        "no norm": ("model.norm=none",),
-        "no residual": ("model.residual=false",),
-        "no input noise": ("training.input_noise=0",),
-        "no warm-up": ("training.warmup=0",),
-        "averaged weights": ("training.average=0.999",),
-        "10 frames in batches of 4": ("window.history=5", "window.horizon=5", "training.batch_size=4"),
-        "batches of 2": ("training.batch_size=2",),
-        "learning rate 2e-3": ("training.learning_rate=0.002",),
-        "learning rate 8e-3": ("training.learning_rate=0.008",),
-        "last 20 of 40 frames in closed loop": ("training.closed_loop_steps=20",),
-    },
-)
-STUDIES = {"fluid": FLUID}
+MILESTONES = 4  # lead times of the table of skill
 
 
 @dataclass(frozen=True)
@@ -160,11 +123,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def configured(study: Study, options: argparse.Namespace, settings: Iterable[str] = (), seed: int = 0) -> Config:
     """The study's configuration with the settings of one trial."""
-    limit = (
-        [f"training.epochs={options.epochs}"]
-        if options.epochs
-        else [f"training.max_seconds={options.seconds or study.seconds}", "training.epochs=1000000"]
-    )
+    seconds = None if options.epochs else options.seconds or study.seconds
+    limit = [f"training.epochs={options.epochs}"] if options.epochs else []
+    limit += [f"training.max_seconds={seconds}", "training.epochs=1000000"] if seconds else []
     always = [f"root={json.dumps(str(options.root))}", f"seed={seed}", "training.threads=1"]
     return load_config(study.config, [*study.settings, *always, *limit, *options.set, *settings], options.data)
 
@@ -248,6 +209,31 @@ def table(rows: Sequence[Row], variable: str) -> str:
     return "\n".join(lines)
 
 
+def skill_table(rows: Sequence[Row]) -> str:
+    """Markdown: skill against the better of persistence and climatology at some lead times.
+
+    Means over the seeds; ``+`` where the interval of every seed lies above zero, ``-`` where it lies below.
+    """
+    card = rows[0].results[0].scorecard
+    leads = milestones(card.leads, MILESTONES)
+    labels = " / ".join(card.leads.labels[lead] for lead in leads)
+    lines = [f"| skill at {labels} | {' | '.join(card.variables)} |", f"|---|{'---|' * len(card.variables)}"]
+    for row in rows:
+        cells = [" / ".join(_skill(row, number, lead) for lead in leads) for number in range(len(card.variables))]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _skill(row: Row, variable: int, lead: int) -> str:
+    found = []
+    for result in row.results:
+        intervals = [result.scorecard.skill_intervals[name] for name in ("persistence", "climatology")]
+        against = min(intervals, key=lambda one: float(one.skill[variable, lead]))  # the better baseline
+        found.append([float(values[variable, lead]) for values in (against.skill, against.lower, against.upper)])
+    sign = "+" if all(one[1] > 0 for one in found) else "-" if all(one[2] < 0 for one in found) else ""
+    return f"{statistics.mean(one[0] for one in found):.3f}{sign}"
+
+
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     options.root = options.root.absolute()
@@ -257,12 +243,17 @@ def main(arguments: Sequence[str]) -> None:
     rows = run(trials(study, options, snapshot_id), snapshot_id, options)
     if not rows:
         sys.exit("error: no trial came to an end")
-    for variable in rows[0].results[0].scorecard.variables:
-        print(f"\n{table(rows, variable)}")
-    print(f"\ndate: {datetime.now(UTC):%Y-%m-%d}")
-    print(f"command: python tests/bench/recipes.py {' '.join(map(str, arguments))}")
-    print(f"versions: minconv-pipeline {code_version()}, torch {version('torch')}, Python {platform.python_version()}")
-    print(f"cases: {rows[0].results[0].scorecard.cases}; kept in {options.root}")
+    variables = rows[0].results[0].scorecard.variables
+    about = (
+        f"date: {datetime.now(UTC):%Y-%m-%d}\n"
+        f"command: python tests/bench/recipes.py {' '.join(map(str, arguments))}\n"
+        f"versions: minconv-pipeline {code_version()}, torch {version('torch')}, Python {platform.python_version()}\n"
+        f"cases: {rows[0].results[0].scorecard.cases}"
+    )
+    text = "\n\n".join([*(table(rows, variable) for variable in variables), skill_table(rows), about])
+    out = options.root / f"{'variants' if options.variant else options.case}.md"
+    out.write_text(text + "\n", encoding="utf-8")
+    print(f"\n{text}\n\nwritten: {out}")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,17 @@ def test_what_was_saved_comes_back(tmp_path, cell, dtype):
     assert {path.name for path in (tmp_path / "a" / "model").iterdir()} == {WEIGHTS, DESCRIPTION}
 
 
+@pytest.mark.parametrize("scale", [0.3, (0.3, 0.7)])
+def test_the_scale_of_the_tendency_comes_back_with_the_configuration(tmp_path, scale):
+    forecaster = made(out_channels=2, tendency=True, tendency_scale=scale)
+    torch.nn.init.normal_(forecaster.decoder.weight)
+    save(tmp_path / "model", forecaster)
+    back, _ = load(tmp_path / "model")
+    assert back.config == forecaster.config
+    x = torch.randn(1, 3, 2, 4, 6)
+    assert torch.equal(back(x)[0], forecaster(x)[0])
+
+
 def test_the_damping_comes_back(tmp_path):
     forecaster = made(tendency=True, damping=True)
     torch.nn.init.constant_(forecaster.damping, 0.25)

@@ -25,9 +25,10 @@ GOOD = {"in_channels": 3, "out_channels": 2, "hidden": (4, 5)}
     norm=st.sampled_from(["channel", "group", "none", "layer_hw"]),
     grid=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     scale=st.floats(1e-3, 1e3),
+    scales=st.none() | st.lists(st.floats(1e-3, 1e3), min_size=9, max_size=9),
     flags=st.tuples(st.booleans(), st.booleans()),
 )
-def test_json_and_back(channels, hidden, cell, kernel_size, patch, boundary, norm, grid, scale, flags):
+def test_json_and_back(channels, hidden, cell, kernel_size, patch, boundary, norm, grid, scale, scales, flags):
     config = ForecasterConfig(
         in_channels=sum(channels),
         out_channels=channels[0],
@@ -38,7 +39,7 @@ def test_json_and_back(channels, hidden, cell, kernel_size, patch, boundary, nor
         boundary=boundary,
         norm=norm,
         grid_shape=(grid[0] * patch, grid[1] * patch),
-        tendency_scale=scale,
+        tendency_scale=scale if scales is None else tuple(scales[: channels[0]]),
         residual=flags[0],
         tendency=flags[1],
     )
@@ -51,6 +52,7 @@ def test_a_config_is_frozen_and_can_be_a_key():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.patch = 2
     assert len({config, ForecasterConfig(**{**GOOD, "hidden": [4, 5]})}) == 1
+    assert len({ForecasterConfig(**GOOD, tendency_scale=scale) for scale in ([0.1, 0.2], (0.1, 0.2))}) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,16 @@ def test_a_config_is_frozen_and_can_be_a_key():
         ({"damping": True}, "damping needs tendency=True, got tendency=False"),
         ({"tendency_scale": 0.0}, r"tendency_scale must be a positive number, got 0\.0"),
         ({"tendency_scale": float("inf")}, "tendency_scale must be a positive number, got inf"),
+        ({"tendency_scale": "0.2"}, "tendency_scale must be a positive number, got '0.2'"),
+        ({"tendency_scale": (0.2, 0.0)}, r"each entry of tendency_scale must be a positive number, got 0\.0"),
+        (
+            {"tendency_scale": (0.1, 0.2, 0.3)},
+            "tendency_scale must be one number, or 2, one for each prognostic channel, got 3",
+        ),
+        (
+            {"tendency_scale": (0.1, 0.2), "diagnostic_channels": 1},
+            "tendency_scale must be one number, or 1, one for each prognostic channel, got 2",
+        ),
     ],
 )
 def test_a_value_that_makes_no_model_gets_a_sentence(change, message):

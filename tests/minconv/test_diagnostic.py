@@ -68,7 +68,7 @@ def test_the_closed_loop_takes_the_whole_predicted_frame():
     forecaster, x = made()
     forcing = torch.randn(2, 2, 1, 4, 6, dtype=torch.float64)
     y, state = forecaster(x)
-    later = list(closed_loop(forecaster, y[:, -1], state, 2, forcing))
+    later = [frame for frame, _ in closed_loop(forecaster, y[:, -1], state, 2, forcing)]
     torch.testing.assert_close(later[0], list(rollout(forecaster, x, 2, forcing))[1], rtol=0.0, atol=1e-12)
     with pytest.raises(InputError, match=r"frame must have shape \[B, 3, H, W\], got \(2, 2, 4, 6\)"):
         closed_loop(forecaster, y[:, -1, :2], state, 2, forcing)

@@ -141,6 +141,17 @@ def test_the_tendency_is_scaled_in_normalised_units():
     torch.testing.assert_close(twice, 2 * change, rtol=1e-12, atol=1e-12)
 
 
+def test_each_prognostic_channel_may_have_its_own_scale_of_the_tendency():
+    settings = {"out_channels": 3, "diagnostic_channels": 1}
+    forecaster, x = made(**settings, tendency_scale=0.5)
+    each, _ = made(**settings, tendency_scale=(0.25, 2.0))
+    (y, _), (found, _) = forecaster(x), each(x)
+    expected = x[:, :, :2] + (y[:, :, :2] - x[:, :, :2]) * torch.tensor([0.5, 4.0]).double()[:, None, None]
+    torch.testing.assert_close(found[:, :, :2], expected, rtol=1e-12, atol=1e-12)
+    assert found[:, :, 2].equal(y[:, :, 2])
+    assert each.state_dict().keys() == forecaster.state_dict().keys()
+
+
 def test_the_control_has_no_memory_and_the_others_have():
     for cell in CELLS:
         forecaster, x = made(cell=cell)

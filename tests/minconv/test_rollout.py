@@ -71,7 +71,7 @@ def test_closed_loop_goes_on_where_the_caller_stopped():
     forecaster, history, forcing = made()
     expected = list(rollout(forecaster, history, 5, forcing))
     y, state = forecaster(history)
-    found = [y[:, -1], *closed_loop(forecaster, y[:, -1], state, 4, forcing[:, :4])]
+    found = [y[:, -1], *(frame for frame, _ in closed_loop(forecaster, y[:, -1], state, 4, forcing[:, :4]))]
     torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=0.0, atol=1e-12)
 
 

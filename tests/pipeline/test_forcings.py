@@ -61,6 +61,12 @@ def test_static_fields():
     np.testing.assert_array_equal(out[0, 1, 3], MASK)
 
 
+def test_position_goes_round_once_along_each_axis():
+    out = at(["position"], np.arange(2.0), PLANE, np.ones((2, 2), bool))
+    np.testing.assert_allclose(out[1, :, :, 0], [[0, 0], [1, -1], [0, 0], [1, 1]], atol=1e-6)
+    np.testing.assert_allclose(out[1, :, 0, :], [[0, 0], [1, 1], [0, 0], [1, -1]], atol=1e-6)
+
+
 def test_no_forcing_gives_no_channel():
     assert at([], np.arange(5.0)).shape == (5, 0, 3, 2)
 

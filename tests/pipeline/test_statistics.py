@@ -68,6 +68,31 @@ def test_a_small_spread_is_kept():
     assert moments_of([0.0, 2e-7]).std[0] == pytest.approx(1e-7)
 
 
+def test_the_change_is_in_standard_deviations_of_the_values():
+    dataset = made()
+    train = split_of(dataset, None, (3, 18))
+    fields = [train.select(dataset)[name].values.astype(np.float64) for name in ("a", "b")]
+    expected = [np.nanstd(np.diff(field, axis=0)) / np.nanstd(field) for field in fields]
+    np.testing.assert_allclose(compute_statistics(dataset, ["a", "b"], train).change(0.2), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(9, 273.15),
+        np.zeros(9),
+        np.arange(9.0),  # the same change everywhere
+        1e6 + np.array([0, 0.05] * 4 + [0]),  # a change that float32 does not resolve
+    ],
+    ids=["constant", "zero", "steady", "rounding"],
+)
+def test_without_a_spread_of_changes_they_count_as_said(values):
+    moments = Statistics(("a",), moments_of(values), moments_of(np.diff(values)))
+    assert moments.change(0.2).tolist() == [0.2]
+    single = Statistics(("a",), moments_of(values), moments_of([]))
+    assert single.change(0.3).tolist() == [0.3]
+
+
 @pytest.mark.parametrize("block_bytes", [1, 3 * 80, 10**6])
 @pytest.mark.parametrize("samples", [None, 6])
 @pytest.mark.parametrize("chunk", [None, 4, 100])

@@ -24,6 +24,8 @@ def model(boundary: str, cell: str = "minconvgru", patch: int = 2, diagnostic: i
         hidden=(5, 6),
         patch=patch,
         boundary=PADDING[boundary],
+        tendency=True,
+        tendency_scale=(0.5, 2.0),
     )
     forecaster = minconv.Forecaster(config).double().eval()
     for parameter in forecaster.parameters():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.study import CELLS
+from pipeline.study import CELLS, probe
 from workflows.cli import app
 
 
@@ -35,12 +37,17 @@ def test_what_is_typed_wrong_is_one_sentence(words, said, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def here(work: Callable[..., Any], arguments: tuple[Any, ...], progress: Any) -> Any:
+    return work(*arguments, progress)
+
+
 def kept(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow
-def test_a_proof_of_concept_is_made_once_and_goes_on_where_it_was(sample_config, tmp_path):
+def test_a_proof_of_concept_is_made_once_and_goes_on_where_it_was(sample_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "in_own_process", here)  # as quick as can be; trials have processes of their own
     file, out = tmp_path / "blobs.yaml", tmp_path / "poc"
     tree = sample_config.model_dump(mode="json")
     tree["training"] |= {"epochs": 1, "threads": 1}

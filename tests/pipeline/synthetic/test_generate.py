@@ -57,6 +57,24 @@ def test_files_follow_the_conventions(tmp_path, kind, name, units):
         assert "seed 1" in file.attrs["comment"]
 
 
+def test_noise_is_white_and_a_samples_own(tmp_path):
+    sizes = {"kind": "navier_stokes", "samples": 3, "steps": 20, "size": 16, "samples_per_file": 2}
+
+    def values(folder, **changes):
+        parts = [xr.open_dataset(path) for path in generate(request(**sizes, **changes), tmp_path / folder)]
+        return xr.concat(parts, "sample")["vorticity"].values
+
+    clean = values("clean")
+    noise = values("noisy", noise=0.5) - clean
+    assert noise.std() == pytest.approx(0.5, rel=0.03)
+    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.05
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
+    alone = generate(request(**{**sizes, "samples_per_file": 1}, noise=0.5), tmp_path / "alone")
+    np.testing.assert_array_equal(xr.open_dataset(alone[2])["vorticity"].values[0], (noise + clean)[2])
+    with pytest.raises(ConfigError, match="is of another request"):
+        generate(request(**sizes, noise=0.4), tmp_path / "noisy")
+
+
 def test_bytes_depend_on_the_request_alone(tmp_path):
     generate(request(), tmp_path / "one")
     generate(request(samples=6), tmp_path / "two")

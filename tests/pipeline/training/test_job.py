@@ -8,8 +8,9 @@ import pytest
 from pipeline import archive
 from pipeline.climatology import fit_climatology
 from pipeline.errors import ArchiveError, ConfigError
-from pipeline.training import prepare
+from pipeline.training import LocalWorker, prepare
 from pipeline.training.job import build_forecaster, open_reader
+from pipeline.training.loop import Training
 from pipeline.windows import Window
 
 
@@ -70,6 +71,37 @@ def test_the_forecaster_is_the_one_configured(time_config, snapshot_of):
     assert (forecaster.config.in_channels, forecaster.config.out_channels) == (6, 2)
     assert forecaster.normalizer.mean[:2].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
     assert forecaster.normalizer.std[:2].tolist() == pytest.approx(job.statistics.state.std.tolist())
+
+
+@pytest.mark.parametrize("anomaly", [False, True])
+def test_the_scale_of_the_tendency_may_be_that_of_the_data(time_config, snapshot_of, anomaly):
+    config = changed(time_config, tendency_scale="statistics", anomaly=anomaly)
+    job = prepare(config, snapshot_of(config))
+    forecaster = build_forecaster(job, open_reader(job, job.splits.train))
+    expected = job.statistics.tendency.std / job.statistics.state.std
+    assert forecaster.config.tendency_scale == pytest.approx(tuple(expected))
+    assert all(0.01 < scale < 2.0 for scale in expected)
+    assert forecaster.scale.flatten().tolist() == pytest.approx(expected.tolist())
+
+
+def test_of_diagnostic_variables_there_is_no_scale_of_the_tendency(time_config, snapshot_of):
+    diagnostic = time_config.variables["t2m"].model_copy(update={"role": "diagnostic"})
+    config = time_config.model_copy(update={"variables": {**time_config.variables, "t2m": diagnostic}})
+    job = prepare(changed(config, tendency_scale="statistics"), snapshot_of(config))
+    assert job.statistics.variables == ("q2m", "t2m")
+    assert job.tendency_scale == pytest.approx((job.statistics.tendency.std[0] / job.statistics.state.std[0],))
+
+
+def test_the_weights_of_variables_in_the_loss_have_a_mean_of_one(time_config, snapshot_of, tmp_path):
+    def weighed(**weights):
+        training = time_config.training.model_copy(update={"loss_weights": weights})
+        return prepare(time_config.model_copy(update={"training": training}), snapshot_of(time_config))
+
+    assert weighed().loss_weights == (1.0, 1.0)
+    assert weighed(q2m=3.0).loss_weights == (0.5, 1.5)
+    assert weighed(t2m=0.2, q2m=0.2).loss_weights == pytest.approx((1.0, 1.0))
+    roots = Training(weighed(q2m=3.0), LocalWorker(tmp_path)).objective.roots
+    assert roots.square().flatten().tolist() == pytest.approx([0.5, 1.5])
 
 
 def test_the_seed_decides_the_weights(time_config, snapshot_of):

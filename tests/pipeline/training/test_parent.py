@@ -18,10 +18,14 @@ def changed(config, **values):
     return config.model_copy(update={"model": config.model.model_copy(update=values)})
 
 
+def sealed(model):
+    version = dataclasses.replace(model.version, tags={**model.version.tags, "sha256": "5" * 64})
+    return Parent.of(dataclasses.replace(model, version=version))
+
+
 @pytest.fixture(scope="module")
 def parent(time_model):
-    sealed = dataclasses.replace(time_model.version, tags={**time_model.version.tags, "sha256": "5" * 64})
-    return Parent.of(dataclasses.replace(time_model, version=sealed))
+    return sealed(time_model)
 
 
 def test_the_first_forecast_is_bit_for_bit_the_parents(time_config, time_model, parent, snapshot_of):
@@ -45,6 +49,16 @@ def test_its_statistics_are_those_that_the_job_reports(time_config, time_model, 
     assert job.statistics.hash() == time_model.version.tags["statistics_hash"]
     assert lineage.version_tags(job)["parent"] == time_model.version.uri
     assert "parent" not in lineage.version_tags(prepare(time_config, snapshot_of(time_config)))
+
+
+def test_the_scale_of_the_tendency_stays_that_of_the_parents_data(time_config, model_of, snapshot_of):
+    config = changed(time_config, tendency_scale="statistics")
+    model = model_of(config, trained=False)
+    newer = config.model_copy(update={"split": config.split.model_copy(update={"train": 0.5, "test": 0.3})})
+    job = prepare(newer, snapshot_of(config), parent=sealed(model))
+    started = build_forecaster(job, open_reader(job, job.splits.train))
+    assert started.config.tendency_scale == model.forecaster.config.tendency_scale
+    assert started.config.tendency_scale != prepare(newer, snapshot_of(config)).tendency_scale
 
 
 def test_a_parent_that_is_built_otherwise_is_refused(time_config, parent, snapshot_of):

@@ -93,8 +93,8 @@ def run_until_step(job: TrainingJob, folder: Path, stop_at: set[tuple[int, int]]
     "options",
     [
         {},
-        {"average": 0.9, "accumulate": 2},
-        {"closed_loop_steps": 2, "weight_decay": 0.1, "patience": 1},
+        {"average": 0.9, "accumulate": 2, "truncate": 3, "schedule": "linear"},
+        {"closed_loop_steps": 2, "closed_loop_ramp": (0.3, 0.8), "weight_decay": 0.1, "patience": 1},
         {"precision": "bf16", "batch_size": 5, "accumulate": 3},
     ],
     ids=str,

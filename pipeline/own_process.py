@@ -14,8 +14,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from ..errors import PipelineError, TrainingError
-from ..progress import Event, Progress
+from .errors import PipelineError, TrainingError
+from .progress import Event, Progress
 
 T = TypeVar("T")
 _STOP_SECONDS = 10.0

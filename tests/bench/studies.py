@@ -1,0 +1,85 @@
+"""What `recipes.py` trains: tasks, the recipe of each, and one change of it at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task and its recipe: a shipped configuration and what is set on top of it."""
+
+    config: str
+    settings: tuple[str, ...]
+    seconds: float | None  # None: as many epochs as the configuration has
+    ablation: dict[str, tuple[str, ...]]
+
+
+FLUID = Study(
+    config="navier_stokes_paper",
+    settings=(
+        "generate.samples=300",
+        "split.train=0.66667",
+        "split.validation=0.16667",
+        "split.test=0.16666",
+        "window.horizon=20",
+        "window.stride=5",
+        "forecast.steps=30",
+    ),
+    seconds=225.0,
+    ablation={
+        "the recipe": (),
+        "whole state, not tendency": ("model.tendency=false",),
+        "patch 1": ("model.patch=1",),
+        "LayerNorm([H, W])": ("model.norm=layer_hw",),
+        "norm after the layer": ("model.post_norm=true",),
+        "no norm": ("model.norm=none",),
+        "no residual": ("model.residual=false",),
+        "no input noise": ("training.input_noise=0",),
+        "no warm-up": ("training.warmup=0",),
+        "averaged weights": ("training.average=0.999",),
+        "10 frames in batches of 4": ("window.history=5", "window.horizon=5", "training.batch_size=4"),
+        "batches of 2": ("training.batch_size=2",),
+        "learning rate 2e-3": ("training.learning_rate=0.002",),
+        "learning rate 8e-3": ("training.learning_rate=0.008",),
+        "last 20 of 40 frames in closed loop": ("training.closed_loop_steps=20",),
+    },
+)
+WFDE5 = Study(
+    config="wfde5_gb",
+    settings=(),
+    seconds=None,
+    ablation={
+        "the recipe": (),
+        "0.2 for all, not each variable's change": ("model.tendency_scale=0.2",),
+        "fields, not anomalies": ("model.anomaly=false",),
+        "no damping": ("model.damping=false",),
+        "whole state, not tendency": ("model.tendency=false", "model.damping=false"),
+        "two layers of 16": ("model.hidden=[16, 16]",),
+        "no norm": ("model.norm=none",),
+        "input noise 0.1": ("training.input_noise=0.1",),
+        "no input noise": ("training.input_noise=0",),
+        "weight decay 1": ("training.weight_decay=1",),
+        "two epochs": ("training.epochs=2",),
+        "teacher-forced": ("training.closed_loop_steps=0",),
+        "closed loop that grows": ("training.closed_loop_ramp=[0, 0.8]",),
+        "averaged weights": ("training.average=0.99",),
+    },
+)
+DEMO = Study(config="demo", settings=(), seconds=60.0, ablation=FLUID.ablation)
+ERSST = Study(
+    config="ersst",
+    settings=(),
+    seconds=None,
+    ablation={
+        name: settings
+        for name, settings in {
+            **WFDE5.ablation,
+            "two layers of 8": ("model.hidden=[8, 8]",),
+            "ten epochs": ("training.epochs=10",),
+            "weight decay 10": ("training.weight_decay=10",),
+        }.items()
+        if name not in ("two layers of 16", "input noise 0.1", "two epochs", "weight decay 1")
+    },
+)
+STUDIES = {"fluid": FLUID, "demo": DEMO, "wfde5": WFDE5, "ersst": ERSST}

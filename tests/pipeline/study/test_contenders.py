@@ -1,0 +1,36 @@
+import pytest
+
+from pipeline import archive
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.study import CELLS, alike, changed, parameters_of
+from pipeline.training import TrainingJob, prepare
+
+
+@pytest.fixture(scope="module")
+def job(sample_config: Config) -> TrainingJob:
+    return prepare(sample_config, archive.head(sample_config.archive_path))
+
+
+def test_cells_differ_in_the_cell_alone_and_have_equal_parameters(job: TrainingJob) -> None:
+    wide = changed(job.config, model={"hidden": [24, 24, 24]})
+    job = TrainingJob(wide, job.snapshot_id, job.grid, job.splits, job.statistics, None)
+    target = parameters_of(job, 0)
+    for cell in CELLS:
+        config = alike(job, cell, 0)
+        made = TrainingJob(config, job.snapshot_id, job.grid, job.splits, job.statistics, None)
+        assert config.model.cell == cell
+        assert len(set(config.model.hidden)) == 1
+        assert len(config.model.hidden) == 3
+        assert abs(parameters_of(made, 0) - target) < 0.05 * target
+        same = config.model_copy(update={"model": wide.model})
+        assert same.hash() == wide.hash()
+    assert alike(job, wide.model.cell, 0).hash() == wide.hash()
+
+
+def test_changed_settings_are_checked(sample_config: Config) -> None:
+    config = changed(sample_config, training={"epochs": 7}, seed=3)
+    assert (config.training.epochs, config.seed, config.training.batch_size) == (7, 3, 2)
+    assert config.archive_path == sample_config.archive_path
+    with pytest.raises(ConfigError, match="epochz"):
+        changed(sample_config, training={"epochz": 7})
