@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from ..scorecard import Reference
 from ..study.poc import ProofOfConcept
 from .curves import LINES, LOWEST_SKILL, lead_locator, variable_panels
-from .style import INK, dress
+from .style import FAINT, INK, dress
 
 # Okabe and Ito's colours, which people with any vision tell apart; cells with a convolution of the state are dashed.
 _CELLS: dict[str, dict[str, Any]] = {
@@ -55,7 +55,9 @@ def skill_by_lead(found: ProofOfConcept, reference: Reference) -> Figure:
             shown += [skill[np.isfinite(skill)], low[known], high[known]]
         for other in (name for name in first.references if name != reference):
             skill = 100 * first.skill(reference, other).isel(variable=number).values
-            ax.plot(leads.values, skill, label=other.replace("_", " "), **{**LINES[other], "linewidth": 1.3})
+            ax.plot(
+                leads.values, skill, label=other.replace("_", " "), **{**LINES[other], "linewidth": 1.3, "color": FAINT}
+            )
         ax.axhline(0.0, color=INK, linewidth=0.9, label=f"{reference.replace('_', ' ')} (zero)")
         low, high = min(values.min(initial=0.0) for values in shown), max(values.max(initial=0.0) for values in shown)
         ax.set_ylim(max(1.05 * low, LOWEST_SKILL), min(1.05 * high, 100.0))

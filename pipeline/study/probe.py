@@ -88,7 +88,6 @@ def run_probe(
     found, busy = in_own_process(_measured, (trial, snapshot_id, seconds), progress)
     whole = time.monotonic() - started
     probe = replace(found, start_seconds=max(0.0, whole - busy), seconds=whole)
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(asdict(probe), indent=1))
     return probe
 
