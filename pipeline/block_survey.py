@@ -1,7 +1,7 @@
 """What one reading of a block of frames shows, and how the blocks of a variable come together.
 
 What lives here: the arithmetic of one block, in numpy, wherever the block is computed. What does not: laying a variable
-out in blocks and what its survey means (`quality.take_survey`), and the checks that read it.
+out in blocks and what its survey means (`survey.take_survey`), and the checks that read it.
 
     parts = np.empty((2,), object)
     parts[:] = [survey_block(values[:10]), survey_block(values[10:])]

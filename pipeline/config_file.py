@@ -1,7 +1,7 @@
 """Configuration files: YAML and overrides read into a plain tree.
 
 What lives here: YAML that refuses a repeated key, and `section.key=value`. What does not: what the keys mean
-(`config`).
+(`config`, `study.space`).
 
     tree = read_tree(Path("my.yaml"), ["training.epochs=5"])     # {"training": {"epochs": 5, ...}, ...}
 """
@@ -53,19 +53,7 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read, is no YAML mapping or has a key twice, or an override has no such form.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"configuration {path} cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"configuration {path} is not valid YAML ({error}); save it as UTF-8 text") from error
-    try:
-        tree = _parse(text)
-    except _RepeatedKeyError as error:
-        raise ConfigError(f"configuration {path}: {error}; remove one") from error
-    except _NOT_YAML as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"configuration {path} is not valid YAML ({detail}); correct that line") from error
+    tree = read_yaml(path, "configuration")
     if tree is None:
         raise ConfigError(
             f"configuration {path} is empty; add at least 'generate: {{}}' or 'source: {{path: FOLDER}}', or start "
@@ -79,6 +67,41 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return tree
 
 
+def read_yaml(path: Path, what: str) -> Any:
+    """The plain data of a YAML file; `what` it is, for messages.
+
+    Raises:
+        ConfigError: It cannot be read, is no YAML, or has a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{what} {path} cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what} {path} is not valid YAML ({error}); save it as UTF-8 text") from error
+    try:
+        return _parse(text)
+    except _RepeatedKeyError as error:
+        raise ConfigError(f"{what} {path}: {error}; remove one") from error
+    except _NOT_YAML as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"{what} {path} is not valid YAML ({detail}); correct that line") from error
+
+
+def read_value(text: str, where: str) -> Any:
+    """A YAML value that was typed; `where`, for messages.
+
+    Raises:
+        ConfigError: It is no YAML, or has a key twice.
+    """
+    try:
+        return _parse(text)
+    except _RepeatedKeyError as error:
+        raise ConfigError(f"{where}: {error}; remove one") from error
+    except _NOT_YAML as error:
+        raise ConfigError(f"{where}: the value is not valid YAML; quote it") from error
+
+
 def _parse(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # safe: the loader is a SafeLoader
 
@@ -88,12 +111,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"override {override!r} must have the form section.key=value, e.g. training.epochs=5")
-    try:
-        value = _parse(text)
-    except _RepeatedKeyError as error:
-        raise ConfigError(f"override {override!r}: {error}; remove one") from error
-    except _NOT_YAML as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from error
+    value = read_value(text, f"override {override!r}")
     node = tree
     for depth, key in enumerate(keys[:-1]):
         child = node.get(key)

@@ -20,8 +20,8 @@ from .config import Config
 from .fields import time_text
 from .holdings import Holdings
 from .presence import present
-from .quality import Rejection
 from .reference import Reference, mask_coordinate
+from .rejection import Rejection
 from .revision import revised_text
 from .static_fields import StaticFile
 

@@ -33,7 +33,7 @@ class Meaning:
     method: str
 
 
-def meaning(field: xr.DataArray) -> Meaning:
+def meaning(field: xr.Variable) -> Meaning:
     """What a field says of itself."""
     found = _OVER_TIME.search(str(field.attrs.get("cell_methods", "")))
     return Meaning(str(field.attrs.get("standard_name", "")), found[1] if found else "")
@@ -44,12 +44,12 @@ def meanings(files: Iterable[xr.Dataset], archived: xr.Dataset | None) -> dict[s
     names: dict[str, Counter[str]] = {}
     methods: dict[str, Counter[str]] = {}
     for fields in files if archived is None else (archived,):
-        for name, field in fields.data_vars.items():
-            said = meaning(field)
+        for name in fields.data_vars:
+            said = meaning(fields.variables[name])
             for table, word in ((names, said.standard_name), (methods, said.method)):
                 counts = table.setdefault(str(name), Counter())
                 if word:
-                    counts[word] += field.sizes["time"]
+                    counts[word] += fields.sizes["time"]
     return {name: Meaning(_first(names[name]), _first(methods[name])) for name in names}
 
 
@@ -63,8 +63,8 @@ def check_meanings(fields: xr.Dataset, known: dict[str, Meaning]) -> None:
     Raises:
         SourceError: ``Q-MEANING``.
     """
-    for name, field in fields.data_vars.items():
-        said, usual = meaning(field), known.get(str(name), Meaning("", ""))
+    for name in fields.data_vars:
+        said, usual = meaning(fields.variables[name]), known.get(str(name), Meaning("", ""))
         for word, found, expected in (
             ("standard name", said.standard_name, usual.standard_name),
             ("cell method over time", said.method, usual.method),

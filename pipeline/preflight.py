@@ -35,8 +35,8 @@ from .ingest import Rehearsal, rehearse
 from .leaks import Leak, forcing_leaks, repeat_leaks, split_leaks, statistics_leaks, trained_leaks
 from .presence import PRESENT, flags, gaps_of, present
 from .progress import Event, Progress, silent
-from .quality import Rejection
 from .registry import RegisteredModel
+from .rejection import Rejection
 from .splits import Span, Split, Splits, make_splits
 from .statistics import Statistics
 from .step_cost import measure

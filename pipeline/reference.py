@@ -20,7 +20,7 @@ import xarray as xr
 
 from .assembly import Candidate
 from .cadence import Cadence, infer
-from .quality import Points
+from .survey import Points
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def _frames(fields: xr.Dataset) -> int:
 def _grid_key(fields: xr.Dataset) -> Hashable:
     fixed = [str(dim) for dim in fields.dims if dim != "sample" and (dim != "time" or "sample" in fields.dims)]
     # single precision, so that the same grid kept in two precisions has one key
-    return tuple(fields.sizes), tuple(fields[dim].values.astype("float32").tobytes() for dim in sorted(fixed))
+    return tuple(fields.sizes), tuple(fields.variables[dim].values.astype("float32").tobytes() for dim in sorted(fixed))
 
 
 def _digest(points: Points) -> str:

@@ -1,7 +1,7 @@
 """What variables of one file must have to do with each other, by their CF standard names.
 
 What lives here: the relations, as fields that are at most zero where they hold. What does not: reading the values
-(`quality.take_survey` reads them together with all else) and what is done about a breach (`suspicion`).
+(`survey.take_survey` reads them together with all else) and what is done about a breach (`suspicion`).
 
     for relation in relations_of(fields, levels={}):
         relation.words, relation.excess        # "dew point above temperature", a lazy field in K
@@ -53,8 +53,8 @@ def relations_of(fields: xr.Dataset, levels: Mapping[str, float | None]) -> Iter
     """
     for level in dict.fromkeys(levels.get(str(name)) for name in fields.data_vars):
         known = {
-            str(field.attrs.get("standard_name")): str(name)
-            for name, field in fields.data_vars.items()
+            str(fields.variables[name].attrs.get("standard_name")): str(name)
+            for name in fields.data_vars
             if levels.get(str(name)) == level
         }
         yield from _dew_point(fields, known)

@@ -25,16 +25,17 @@ def repairs(dataset: xr.Dataset, held: Mapping[str, str], fields: xr.Dataset, cu
         fields: What was made of it.
         cut: Whether a region was cut out, so that missing longitudes are no repair.
     """
+    theirs, ours = dataset.variables, fields.variables
     found = {
-        name: (str(dataset[source].attrs["units"]), str(fields[name].attrs["units"]))
+        name: (str(theirs[source].attrs["units"]), str(ours[name].attrs["units"]))
         for name, source in held.items()
-        if "units" in dataset[source].attrs
+        if "units" in theirs[source].attrs
     }
-    for name, (theirs, ours) in found.items():
-        if theirs.strip() != ours:
-            yield "Q-FIX-UNITS", f"variable {name!r} came in {theirs!r}, taken as {ours!r}"
+    for name, (came_in, wanted) in found.items():
+        if came_in.strip() != wanted:
+            yield "Q-FIX-UNITS", f"variable {name!r} came in {came_in!r}, taken as {wanted!r}"
             break
-    if levels := sorted({label for source in held.values() if (label := pressure_label(dataset, dataset[source]))}):
+    if levels := sorted({label for source in held.values() if (label := pressure_label(dataset, theirs[source]))}):
         yield "Q-FIX-LEVEL", f"levels came in {levels[0]!r}, taken as hPa"
     field = dataset[next(iter(held.values()))]
     known = roles(dataset, field)
@@ -46,7 +47,7 @@ def repairs(dataset: xr.Dataset, held: Mapping[str, str], fields: xr.Dataset, cu
         yield from _longitude(lon, fields)
 
 
-def _order(came: Mapping[str, xr.DataArray | None], fields: xr.Dataset) -> Iterator[tuple[str, str]]:
+def _order(came: Mapping[str, xr.Variable | None], fields: xr.Dataset) -> Iterator[tuple[str, str]]:
     descending = [
         role
         for role, axis in came.items()
@@ -59,9 +60,9 @@ def _order(came: Mapping[str, xr.DataArray | None], fields: xr.Dataset) -> Itera
         yield "Q-FIX-ORDER", f"dimensions came as {', '.join(came)}, taken as {', '.join(dims)}"
 
 
-def _time(time: xr.DataArray, fields: xr.Dataset) -> Iterator[tuple[str, str]]:
+def _time(time: xr.Variable, fields: xr.Dataset) -> Iterator[tuple[str, str]]:
     values = time.values.astype("datetime64[ns]")
-    taken = fields["time"].values
+    taken = fields.variables["time"].values
     if len(values) > len(taken):
         yield "Q-FIX-TIME", f"{len(values) - len(taken)} frames were there twice with the same values, taken once"
     elif (np.diff(values) < np.timedelta64(0, "ns")).any():
@@ -70,8 +71,8 @@ def _time(time: xr.DataArray, fields: xr.Dataset) -> Iterator[tuple[str, str]]:
         yield "Q-FIX-TIME", "times were off full seconds by rounding, rounded"
 
 
-def _longitude(lon: xr.DataArray, fields: xr.Dataset) -> Iterator[tuple[str, str]]:
-    values, taken = lon.values.astype("float64"), fields["lon"].values
+def _longitude(lon: xr.Variable, fields: xr.Dataset) -> Iterator[tuple[str, str]]:
+    values, taken = lon.values.astype("float64"), fields.variables["lon"].values
     if len(values) > len(taken):
         yield "Q-FIX-LONGITUDE", "the last longitude repeated the first with the same values, taken once"
     elif not np.allclose(np.sort(values), taken, rtol=0.0, atol=1e-5):

@@ -19,8 +19,9 @@ import xarray as xr
 
 from .config import Config, SourceConfig
 from .errors import SourceError
-from .quality import Points, Rejection
 from .reference import Reference
+from .rejection import Rejection
+from .survey import Points
 from .transforms import coarsened, regridded
 
 Axis = np.ndarray[Any, np.dtype[np.float64]]

@@ -1,15 +1,15 @@
 """The checks of values that look wrong but need not be: what is done about them is a matter of configuration.
 
-What lives here: bounds, marks for missing values, fields that are zero, frozen, repeated or jump, and
-variables that contradict each other. What does not: what no
-configuration can allow (`quality`), reading the values (`quality.take_survey`), plausible values by name (`plausible`).
+What lives here: bounds, marks for missing values, fields that are zero, frozen, repeated or jump, and variables that
+contradict each other. What does not: what no configuration can allow (`quality`), reading the values
+(`survey.take_survey`), plausible values by name (`plausible`).
 
     check_range(surveys, {"t2m": (180.0, 340.0)})       # SourceError Q-RANGE
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,29 +17,22 @@ import numpy as np
 from .cadence import Times
 from .errors import SourceError
 from .fields import time_text
-from .quality import Points, Prints, Series, VariableSurvey
 from .relations import Relation
+from .survey import Points, Prints, Series, VariableSurvey
 
 Surveys = Mapping[str, VariableSurvey]
 # Marks for missing values that people use and forget to declare; none is a value of a field of ours.
 SENTINELS = (-9999.0, -99999.0, -999999.0, -32767.0, -32768.0, -1e20, -1e30, -9.96921e36, 1e20, 1e30, 1e35, 9.96921e36)
 
 
-def check_range(surveys: Mapping[str, VariableSurvey], ranges: Mapping[str, tuple[float, float] | None]) -> None:
+def check_range(surveys: Surveys, ranges: Mapping[str, tuple[float, float] | None]) -> None:
     """Every value lies in the valid range of its variable, ends included.
 
     Raises:
         SourceError: ``Q-RANGE``.
     """
-    for name, survey in surveys.items():
-        bounds = ranges.get(name)
-        # what is stored is float32, so the bounds are compared as such
-        if bounds is not None and (survey.lowest < np.float32(bounds[0]) or survey.highest > np.float32(bounds[1])):
-            raise SourceError(
-                "Q-RANGE",
-                f"variable {name!r} runs from {survey.lowest:g} to {survey.highest:g}, expected {bounds[0]:g} to "
-                f"{bounds[1]:g}; are the units of the file right?",
-            )
+    for _, runs, bounds in _beyond(surveys, ranges):
+        raise SourceError("Q-RANGE", f"{runs}, expected {bounds}; are the units of the file right?")
 
 
 def check_plausible(surveys: Surveys, ranges: Mapping[str, tuple[float, float] | None]) -> None:
@@ -48,14 +41,19 @@ def check_plausible(surveys: Surveys, ranges: Mapping[str, tuple[float, float] |
     Raises:
         SourceError: ``Q-PLAUSIBLE``.
     """
+    for name, runs, bounds in _beyond(surveys, ranges):
+        advice = f"correct the units, or set variables.{name}.valid_range"
+        raise SourceError("Q-PLAUSIBLE", f"{runs}, by its standard name expected {bounds}; {advice}")
+
+
+def _beyond(surveys: Surveys, ranges: Mapping[str, tuple[float, float] | None]) -> Iterator[tuple[str, str, str]]:
+    """Each variable with a value out of bounds; from where to where it runs, and the bounds, in words."""
     for name, survey in surveys.items():
         bounds = ranges.get(name)
+        # what is stored is float32, so the bounds are compared as such
         if bounds is not None and (survey.lowest < np.float32(bounds[0]) or survey.highest > np.float32(bounds[1])):
-            raise SourceError(
-                "Q-PLAUSIBLE",
-                f"variable {name!r} runs from {survey.lowest:g} to {survey.highest:g}, by its standard name expected "
-                f"{bounds[0]:g} to {bounds[1]:g}; correct the units, or set variables.{name}.valid_range",
-            )
+            runs = f"variable {name!r} runs from {survey.lowest:g} to {survey.highest:g}"
+            yield name, runs, f"{bounds[0]:g} to {bounds[1]:g}"
 
 
 def check_sentinels(surveys: Surveys, scales: Mapping[str, tuple[float, float]]) -> None:

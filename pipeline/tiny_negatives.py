@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import xarray as xr
 
-from .quality import VariableSurvey
+from .survey import VariableSurvey
 
 
 def without_tiny_negatives(

@@ -47,10 +47,11 @@ MAY_IMPORT = {
 # Library -> the files that may know it.
 ROOMS = {
     "triton": ("minconv/scan/triton.py",),
-    "ray": ("pipeline/cluster/*.py", "pipeline/training.py", "pipeline/training/*.py"),
+    "ray": ("pipeline/cluster/*.py", "pipeline/training.py", "pipeline/training/*.py", "pipeline/study/tuning.py"),
     "mlflow": ("pipeline/registry/*.py", "pipeline/pyfunc_model.py"),
     "scipy": (
         "pipeline/bootstrap.py",
+        "pipeline/study/space.py",  # Halton sequences
         "pipeline/sources/gridding.py",
         "pipeline/transforms/regridding.py",  # sparse weights
     ),
@@ -61,8 +62,8 @@ ROOMS = {
     "cfgrib": ("pipeline/sources/grib.py",),
     "imageio": ("pipeline/sources/images.py",),
     "av": ("pipeline/sources/images.py",),
-    "fsspec": ("pipeline/sources/remote.py",),
-    "aiohttp": ("pipeline/sources/remote.py",),
+    "fsspec": ("pipeline/sources/remote/place.py",),
+    "aiohttp": ("pipeline/sources/remote/place.py",),
     "dask": ("pipeline/cluster/dask_client.py",),  # through xarray only, but for its settings
     "distributed": ("pipeline/cluster/dask_client.py",),
     "matplotlib": ("pipeline/report.py", "pipeline/report/*.py", "pipeline/figures.py"),
@@ -211,7 +212,7 @@ def test_every_package_is_looked_at() -> None:
         ("pipeline/ingest.py", "from rich.progress import Progress", "may not"),
         ("pipeline/ingest.py", "def f():\n    import ray", "rooms"),
         ("pipeline/ingest.py", "import dask.array as da", "rooms"),
-        ("pipeline/windows.py", "import zarr", "rooms"),
+        ("pipeline/windows/reader.py", "import zarr", "rooms"),
         ("pipeline/report.py", "def f():\n    import mlflow", "rooms"),
         ("pipeline/ingest.py", "import requests", "may not"),
         ("pipeline/ingest.py", "from pipeline.errors import SourceError", "relatively"),
@@ -251,7 +252,7 @@ def test_broken_rule_is_found(path: str, source: str, reason: str) -> None:
         ("pipeline/training/worker.py", "from ..config import Config\ndef f():\n    import ray.train"),
         ("pipeline/registry/runs.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mlflow"),
         ("pipeline/pyfunc_model.py", "import mlflow"),
-        ("pipeline/forecast.py", "import minconv\nimport numpy as np\nfrom .errors import ForecastError"),
+        ("pipeline/forecast/starts.py", "import minconv\nimport numpy as np\nfrom ..errors import ForecastError"),
         ("workflows/cli.py", "import os\nimport typer\nfrom pipeline.config import Config\nprint(os.environ)"),
     ],
 )

@@ -22,6 +22,7 @@ from . import (
     cli_nightly,
     cli_quarantine,
     cli_study,
+    cli_tune,
 )
 from .invocation import Address, ConfigName, Data, Json, Model, Quiet, Settings, invocation, make_context
 
@@ -42,6 +43,7 @@ app.add_typer(cli_cluster.app)
 app.add_typer(cli_nightly.app)
 app.add_typer(cli_quarantine.app)
 app.add_typer(cli_study.app)
+app.add_typer(cli_tune.app)
 
 
 @app.command(epilog="Example: minconv run -c demo")

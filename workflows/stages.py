@@ -156,7 +156,7 @@ def _keep(context: Context, job: TrainingJob, outcome: TrainingOutcome, tracking
     """
     try:
         run = tracking.complete(outcome.history)
-        version = tracking.known() or _register(context, job, outcome, run)
+        version = tracking.known() or register(context, job, outcome, run)
         run.finish()
     except RegistryError as error:
         raise RegistryError(
@@ -249,11 +249,14 @@ def newest_forecast(context: Context, version: ModelVersion) -> Outcome:
     return forecast_file(context, version, out)
 
 
-def _register(context: Context, job: TrainingJob, outcome: TrainingOutcome, run: Run) -> ModelVersion:
+def register(
+    context: Context, job: TrainingJob, outcome: TrainingOutcome, run: Run, *, candidate: bool = False
+) -> ModelVersion:
+    """Make a version of what was trained: champion where there is none, unless it is a `candidate`, else challenger."""
     with tempfile.TemporaryDirectory(prefix="minconv-register-") as folder:
         files = write_model_files(Path(folder), outcome.checkpoint, job, outcome.history)
         tags = lineage.version_tags(job, outcome.run_name)
-        return context.registry.register(run, files.checkpoint, tags, files.sizes, files.extra)
+        return context.registry.register(run, files.checkpoint, tags, files.sizes, files.extra, candidate=candidate)
 
 
 def _scorecard_path(context: Context, version: ModelVersion, snapshot_id: str) -> Path:

@@ -63,6 +63,12 @@ def environment(token: Path | None, private: bool = False) -> Iterator[None]:
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we handle the first of several
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call of a thread must not start another Ray
+        # Of Ray Tune: Ctrl-C would end it with success; no files of loggers; no other working directory; no tracebacks.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # the newer output speaks where it should be silent
         **(_PRIVATE if private else {}),
     }
     # These would be obeyed in place of the address and the token that we were given.

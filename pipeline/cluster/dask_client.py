@@ -1,7 +1,7 @@
 """Dask on processes: of this machine, started for one command, or of a Dask cluster that runs already.
 
 What lives here: starting or joining, the checks that it can do our work, and its failures as one sentence. What does
-not: Dask on Ray (`executor`), and what is computed (`quality`, `archive`).
+not: Dask on Ray (`executor`), and what is computed (`survey`, `archive`).
 
     with dask_processes(2) as scheduler:                                  # closed at the end, whatever happens
         ingest(config, scheduler=scheduler)

@@ -20,7 +20,7 @@ from ..errors import SourceError
 from ..executor import DaskScheduler
 from ..holdings import Holdings
 from ..progress import Event, Progress
-from ..quality import Lenience, Rejection, lenience_of
+from ..rejection import Lenience, Rejection, lenience_of
 from ..sources import (
     Fetched,
     check_container,

@@ -1,6 +1,6 @@
 """What an ingest has read for the checks and keeps in memory until it is written, up to a number of bytes.
 
-What lives here: deciding what is kept. What does not: the reading itself (`quality.take_survey`).
+What lives here: deciding what is kept. What does not: the reading itself (`survey.take_survey`).
 
     cache = Cache(2**29, "threads")
     survey, fields, kept = cache.survey(fields)       # of fields that fit, the values are in memory now
@@ -14,7 +14,7 @@ import xarray as xr
 
 from ..executor import DaskScheduler
 from ..fields import is_whole
-from ..quality import Survey, take_survey, take_survey_and_keep
+from ..survey import Survey, take_survey, take_survey_and_keep
 
 
 class Cache:

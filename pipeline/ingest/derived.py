@@ -14,13 +14,13 @@ import xarray as xr
 from ..assembly import Candidate
 from ..config import Config, VariableConfig
 from ..plausible import plausible_range
-from ..quality import VariableSurvey
+from ..survey import VariableSurvey
 from ..suspicion import check_falls, check_jumps, check_plausible, check_range
 from ..transforms import Plan
 
 
 def bounds(
-    alone: Mapping[str, VariableSurvey], name: str, variable: VariableConfig, field: xr.DataArray
+    alone: Mapping[str, VariableSurvey], name: str, variable: VariableConfig, field: xr.Variable
 ) -> Iterator[Callable[[], None]]:
     """The checks of the range of one variable, by its configuration or its standard name."""
     standard_name = str(field.attrs.get("standard_name", ""))
@@ -37,5 +37,5 @@ def derived_suspicions(config: Config, plan: Plan, candidate: Candidate) -> Iter
         alone = {making.name: candidate.surveys[making.name]}
         if making.differs:
             yield partial(check_falls, alone)
-        yield from bounds(alone, making.name, making.variable, candidate.fields[making.name])
+        yield from bounds(alone, making.name, making.variable, candidate.fields.variables[making.name])
         yield partial(check_jumps, alone, config.quality.max_jump)

@@ -21,12 +21,14 @@ from ..config import Config, VariableConfig
 from ..errors import SourceError
 from ..fields import is_whole
 from ..plausible import is_often_zero, tiny_negative
-from ..quality import Lenience, Rejection, VariableSurvey, check_finite
+from ..quality import check_finite
+from ..rejection import Lenience, Rejection
 from ..relations import relations_of
 from ..repairs import repairs
 from ..rules import RULES
 from ..sources import harmonise, in_blocks
 from ..sources.units import conversion
+from ..survey import VariableSurvey
 from ..suspicion import (
     check_frozen,
     check_jumps,
@@ -83,7 +85,7 @@ def judge(
     """
     warned, fixed = _findings(dataset, path, lenience)
     fields = _harmonised(config, plan, path, dataset)
-    scales = {name: _scale(dataset[source], plan.read[name]) for name, source in held.items()}
+    scales = {name: _scale(dataset.variables[source], plan.read[name]) for name, source in held.items()}
     relations = () if "Q-CROSS" in lenience.off else tuple(relations_of(fields, _levels(plan)))
     written = is_identity(config, plan)  # else what is written is not what was read
     survey, known, kept = cache.survey(fields, [relation.excess for relation in relations], keep=written)
@@ -125,9 +127,9 @@ def _tiny(config: Config, plan: Plan, fields: xr.Dataset) -> dict[str, float]:
     return {
         str(name): config.quality.tiny_negative.get(
             str(name),
-            tiny_negative(str(field.attrs.get("standard_name", "")), plan.read[str(name)].units),
+            tiny_negative(str(fields.variables[name].attrs.get("standard_name", "")), plan.read[str(name)].units),
         )
-        for name, field in fields.data_vars.items()
+        for name in fields.data_vars
     }
 
 
@@ -142,9 +144,9 @@ def _suspicions(
     for name, survey in surveys.items():
         alone, variable = {name: survey}, plan.read[name]
         yield partial(check_sentinels, alone, scales)
-        yield from bounds(alone, name, variable, fields[name])
+        yield from bounds(alone, name, variable, fields.variables[name])
         yield partial(check_zero, alone)
-        if not is_often_zero(str(fields[name].attrs.get("standard_name", ""))):
+        if not is_often_zero(str(fields.variables[name].attrs.get("standard_name", ""))):
             yield partial(check_zero_blocks, alone)
         if variable.derive is None:  # sums stay the same while nothing comes, and fall when they start anew
             yield partial(check_frozen, alone, config.quality.frozen_frames)
@@ -152,7 +154,7 @@ def _suspicions(
             yield partial(check_jumps, alone, config.quality.max_jump)
 
 
-def _scale(field: xr.DataArray, variable: VariableConfig) -> tuple[float, float]:
+def _scale(field: xr.Variable, variable: VariableConfig) -> tuple[float, float]:
     """Slope and offset from the units of a file to those of the Archive."""
     given = str(field.attrs.get("units", variable.units)).strip() or "1"
     return conversion(given, variable.units, water=variable.water)

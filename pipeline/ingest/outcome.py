@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..quality import Rejection
+from ..rejection import Rejection
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..contents import coverage, extent
 from ..durable_file import write_text
-from ..quality import Rejection
+from ..rejection import Rejection
 from .outcome import IngestResult, Rehearsal
 
 

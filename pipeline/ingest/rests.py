@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..assembly import Assembly, Candidate
 from ..fields import time_text
 from ..presence import gaps_of, present
-from ..quality import Rejection
+from ..rejection import Rejection
 
 
 def with_rests(assembly: Assembly, withheld: Sequence[Candidate]) -> Assembly:

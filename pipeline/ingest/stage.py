@@ -24,8 +24,8 @@ from ..executor import DaskScheduler
 from ..holdings import finished_files, holdings
 from ..memory_budget import MemoryBudget
 from ..progress import Event, Progress, silent
-from ..quality import Rejection
 from ..quarantine import SHORT, Entry, Rejected, entries, record, settle
+from ..rejection import Rejection
 from ..revision import filled_frames, revised_frames
 from .agreement import assemble, completed, enforce
 from .batch import Batch, examine, require_variables

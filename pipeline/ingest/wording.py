@@ -48,9 +48,9 @@ def check_budget(dataset: xr.Dataset, held: Mapping[str, str], limit: int) -> No
         SourceError: ``Q-BUDGET``.
     """
     for source in held.values():
-        if dataset[source].size > limit:
+        if (size := dataset.variables[source].size) > limit:
             raise SourceError(
                 "Q-BUDGET",
-                f"variable {source!r} has {dataset[source].size} values, expected at most {limit} "
+                f"variable {source!r} has {size} values, expected at most {limit} "
                 "(quality.max_values); is its header damaged? fetch it again, or raise the limit",
             )

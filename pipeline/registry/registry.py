@@ -29,6 +29,7 @@ from .versions import CHALLENGER, CHAMPION, ModelVersion, RegisteredModel, parse
 
 _VERSIONS_PER_CALL = 200
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
+_PARENT = "mlflow.parentRunId"
 
 
 class Registry:
@@ -54,12 +55,13 @@ class Registry:
             self._client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
             self._client.search_experiments(max_results=1)
 
-    def run(self, name: str, parameters: Mapping[str, Any]) -> Run:
-        """The MLflow run of this name: the one that exists, or a new one."""
+    def run(self, name: str, parameters: Mapping[str, Any], parent: Run | None = None) -> Run:
+        """The MLflow run of this name: the one that exists, or a new one, shown below its parent in MLflow's pages."""
         with reachable(self.tracking_uri):
             experiment = self.experiment_id()
             found = self._client.search_runs([experiment], f"attributes.run_name = '{name}'", max_results=1)
-            run = found[0] if found else self._client.create_run(experiment, run_name=name)
+            tags = {} if parent is None else {_PARENT: parent.run_id}
+            run = found[0] if found else self._client.create_run(experiment, run_name=name, tags=tags)
             self._client.update_run(run.info.run_id, status="RUNNING")
             if not run.data.params:  # a run keeps those it was started with
                 from mlflow.entities import Param
@@ -80,6 +82,8 @@ class Registry:
         tags: Mapping[str, str],
         sizes: tuple[int, ...],
         extra: Sequence[Path] = (),
+        *,
+        candidate: bool = False,
     ) -> ModelVersion:
         """Store a checkpoint as the next version: champion where there is none, else challenger.
 
@@ -91,6 +95,7 @@ class Registry:
             tags: Lineage; the sha256 of the files in `SEALS` are added.
             sizes: Channels in, channels out, height, width and, if any, diagnostic channels out, for the signature.
             extra: Files kept beside it, e.g. ``config.yaml``.
+            candidate: It is challenger even where there is no champion.
         """
         from mlflow.exceptions import MlflowException
 
@@ -105,6 +110,9 @@ class Registry:
                 model_id=info.model_id,
                 tags={**tags, **seals((*checkpoint.iterdir(), *extra))},
             )
+            if candidate:
+                self._client.set_registered_model_alias(self.name, CHALLENGER, str(created.version))
+                return self._describe(self._client.get_model_version(self.name, str(created.version)))
             return self._give_alias(int(created.version), CHALLENGER)
 
     def ensure_champion(self, version: ModelVersion) -> ModelVersion:

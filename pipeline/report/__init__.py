@@ -14,6 +14,7 @@ from .maps import field_maps, forecast_maps
 from .night import NightContent, write_night
 from .page import ReportContent, WrittenReport, write_report
 from .poc import PocContent, write_poc
+from .search_figure import search_figure
 from .style import png
 from .summary import in_words
 
@@ -30,6 +31,7 @@ __all__ = [
     "gather",
     "in_words",
     "png",
+    "search_figure",
     "skill_chart",
     "skill_curves",
     "training_curves",

@@ -56,13 +56,14 @@ def roles(dataset: xr.Dataset, field: xr.DataArray) -> dict[str, str]:
     return found
 
 
-def axis_values(dataset: xr.Dataset, dim: str) -> xr.DataArray | None:
-    """The one-dimensional coordinate along `dim`: of the same name, else any other one."""
-    name = _axis_name(dataset, dim)
-    return None if name is None else dataset[name]
+def axis_values(dataset: xr.Dataset, dim: str) -> xr.Variable | None:
+    """The one-dimensional coordinate along `dim` (see `axis_name`)."""
+    name = axis_name(dataset, dim)
+    return None if name is None else dataset.variables[name]
 
 
-def _axis_name(dataset: xr.Dataset, dim: str) -> str | None:
+def axis_name(dataset: xr.Dataset, dim: str) -> str | None:
+    """Name of the one-dimensional coordinate along `dim`: the same, else any other one."""
     if dim in dataset.coords:
         return dim
     variables = dataset.variables
@@ -99,7 +100,7 @@ def described(dataset: xr.Dataset) -> dict[str, set[str]]:
 
 
 def _role(dataset: xr.Dataset, known: Mapping[str, set[str]], dim: str) -> str | None:
-    names = {dim, _axis_name(dataset, dim) or dim}
+    names = {dim, axis_name(dataset, dim) or dim}
     if dim.lower() in _NAMES["sample"]:
         return "sample"
     for role, key in _CF_COORDINATES.items():

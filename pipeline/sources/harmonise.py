@@ -33,7 +33,7 @@ def present_variables(dataset: xr.Dataset, variables: Mapping[str, VariableConfi
     return {
         name: source
         for name, source in names.items()
-        if source in dataset.data_vars and holds_level(dataset, dataset[source], variables[name].level)
+        if source in dataset.data_vars and holds_level(dataset, dataset.variables[source], variables[name].level)
     }
 
 
@@ -66,7 +66,7 @@ def harmonise(
             "Q-DIMENSIONS",
             f"the variables {', '.join(present)} have different dimensions; put them in files of their own",
         )
-    laid = in_space(in_time(LaidOut(fields, next(iter(placed.values()))[1])), region)
+    laid = in_space(in_time(LaidOut(fields, _axes(next(iter(placed.values()))[1]))), region)
     return laid.dataset(next(dims for dims in FIELD_DIMS if set(dims) == set(laid.sizes)))
 
 
@@ -96,32 +96,33 @@ def harmonise_static(dataset: xr.Dataset, variables: Mapping[str, VariableConfig
     return laid.dataset(("lat", "lon") if "lat" in laid.sizes else ("y", "x"))
 
 
-def _placed(dataset: xr.Dataset, source: str, level: float | None) -> tuple[xr.Variable, dict[str, xr.Variable]]:
-    """One variable with canonical dimension names, and the coordinates along them."""
-    check_valid_times(dataset, dataset[source])
+def _placed(dataset: xr.Dataset, source: str, level: float | None) -> tuple[xr.Variable, dict[str, xr.Variable | None]]:
+    """One variable with canonical dimension names, and the coordinates along those that have some."""
+    field = dataset[source]
+    check_valid_times(dataset, field)
     bare, found, coords = _bare(dataset, source, level)
-    if told := projection(dataset, dataset[source]):
+    if told := projection(dataset, field):
         bare.attrs["projection"] = told
     if "time" not in found.values() and (name := scalar_time(dataset)) is not None:
         bare = cast("xr.Variable", bare.expand_dims("time"))
-        coords["time"] = dataset[name].expand_dims("time")
+        coords["time"] = cast("xr.Variable", dataset.variables[name].expand_dims("time"))
     if not any(set(dims) == set(map(str, bare.dims)) for dims in FIELD_DIMS):
         rule = "Q-TIME" if "time" not in bare.dims else "Q-DIMENSIONS"
         raise SourceError(
             rule,
-            f"variable {source!r} has the dimensions {tuple(map(str, dataset[source].dims))}, expected time and lat, "
+            f"variable {source!r} has the dimensions {tuple(map(str, field.dims))}, expected time and lat, "
             "lon (or y, x), with 'sample' for simulations; name or describe its axes by CF attributes",
         )
     if empty := [str(dim) for dim, size in bare.sizes.items() if size == 0]:
         raise SourceError(
             "Q-EMPTY", f"variable {source!r} has no values along {empty[0]!r}, expected some; fetch it again"
         )
-    return bare, _axes(coords)
+    return bare, coords
 
 
 def _bare(
     dataset: xr.Dataset, source: str, level: float | None
-) -> tuple[xr.Variable, dict[str, str], dict[str, xr.DataArray | None]]:
+) -> tuple[xr.Variable, dict[str, str], dict[str, xr.Variable | None]]:
     """One variable with canonical dimension names, the roles of its dimensions, and their values."""
     field = dataset[source] if level is None else at_level(dataset, dataset[source], level)
     if field.dtype.kind not in "fiub":
@@ -144,7 +145,7 @@ def _bare(
     return bare, found, coords
 
 
-def _axes(coords: Mapping[str, xr.DataArray | None]) -> dict[str, xr.Variable]:
+def _axes(coords: Mapping[str, xr.Variable | None]) -> dict[str, xr.Variable]:
     return {role: xr.Variable(role, data.values, data.attrs) for role, data in coords.items() if data is not None}
 
 

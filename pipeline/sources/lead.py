@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import SourceError
-from .axes import axis_values, roles, scalar_time
+from .axes import axis_name, roles, scalar_time
 
 _LEADS = {"step", "lead", "lead_time", "leadtime", "prediction_timedelta", "forecast_period", "forecast_hour"}
 _STARTS = {"init_time", "initial_time", "reference_time", "forecast_reference_time", "reftime"}
@@ -28,25 +28,24 @@ def check_valid_times(dataset: xr.Dataset, field: xr.DataArray) -> None:
         SourceError: ``Q-FORECAST``.
     """
     variables = dataset.variables
-    names = [name for name in dataset.coords if set(variables[name].dims) <= set(field.dims)]
-    # few coordinates are of these two kinds, and an array is made of those alone
-    near = [dataset[name] for name in names if _is_lead(name, variables[name]) or _is_start(name, variables[name])]
-    leads = [data for data in near if _is_lead(data.name, data.variable)]
-    ahead = next((data for data in leads if np.asarray(data.values).astype("float64").any()), None)
+    near = [name for name in dataset.coords if set(variables[name].dims) <= set(field.dims)]
+    leads = [name for name in near if _is_lead(name, variables[name])]
+    ahead = next((name for name in leads if np.asarray(variables[name].values).astype("float64").any()), None)
     # a scalar coordinate beside a time axis is a remark; along a dimension of its own it is a second axis of time
-    along = next((data for data in leads if data.dims and data.sizes[data.dims[0]] > 1), None)
+    along = next((name for name in leads if variables[name].shape[:1] > (1,)), None)
     axis = _time_axis(dataset, field)
-    known = axis is not None and (axis.name == "valid_time" or axis.attrs.get("standard_name") == "time")
-    start = next((data for data in near if _is_start(data.name, data.variable) and data.dims), None)
-    start = axis if axis is not None and _is_start(axis.name, axis.variable) else None if known else start
-    if axis is not None and _is_lead(axis.name, axis.variable):
+    known = axis is not None and (axis == "valid_time" or variables[axis].attrs.get("standard_name") == "time")
+    start = next((name for name in near if _is_start(name, variables[name]) and variables[name].dims), None)
+    start = axis if axis is not None and _is_start(axis, variables[axis]) else None if known else start
+    if axis is not None and _is_lead(axis, variables[axis]):
         along = axis
-    if along is not None and not (known and along.dims == getattr(axis, "dims", ())):
-        found = f"the axis {along.name!r} of lead times"
+    if along is not None and not (known and axis is not None and variables[along].dims == variables[axis].dims):
+        found = f"the axis {along!r} of lead times"
     elif start is not None and (ahead is not None or not leads):
-        found = f"the times {start.name!r} at which forecasts start"
+        found = f"the times {start!r} at which forecasts start"
     elif ahead is not None and not known:
-        found = f"a lead time {ahead.name!r} of {ahead.values.flat[0]} {ahead.attrs.get('units', '')}".rstrip()
+        lead = variables[ahead]
+        found = f"a lead time {ahead!r} of {lead.values.flat[0]} {lead.attrs.get('units', '')}".rstrip()
     else:
         return
     raise SourceError(
@@ -56,12 +55,9 @@ def check_valid_times(dataset: xr.Dataset, field: xr.DataArray) -> None:
     )
 
 
-def _time_axis(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
+def _time_axis(dataset: xr.Dataset, field: xr.DataArray) -> str | None:
     dim = next((dim for dim, role in roles(dataset, field).items() if role == "time"), None)
-    if dim is not None:
-        return axis_values(dataset, dim)
-    name = scalar_time(dataset)
-    return None if name is None else dataset[name]
+    return scalar_time(dataset) if dim is None else axis_name(dataset, dim)
 
 
 def _is_lead(name: Hashable, data: xr.Variable) -> bool:

@@ -20,7 +20,7 @@ _NAMES = {"level", "lev", "levels", "plev", "pressure", "pressure_level", "isoba
 _HECTOPASCAL = {"hPa", "hectopascal", "mbar", "millibar", "millibars", "mb"}
 
 
-def holds_level(dataset: xr.Dataset, field: xr.DataArray, level: float | None) -> bool:
+def holds_level(dataset: xr.Dataset, field: xr.Variable | xr.DataArray, level: float | None) -> bool:
     """Whether the field has this level; any field has None."""
     return level is None or _place(_vertical(dataset, field), level) is not None
 
@@ -39,7 +39,7 @@ def at_level(dataset: xr.Dataset, field: xr.DataArray, level: float) -> xr.DataA
     return field.isel({axis.dims[0]: place}, drop=True) if axis.dims else field
 
 
-def pressure_label(dataset: xr.Dataset, field: xr.DataArray) -> str:
+def pressure_label(dataset: xr.Dataset, field: xr.Variable) -> str:
     """The units of the field's vertical axis, where they are those of a pressure but not hPa; else nothing."""
     axis = _vertical(dataset, field)
     units = "" if axis is None else str(axis.attrs.get("units", ""))
@@ -52,7 +52,7 @@ def pressure_label(dataset: xr.Dataset, field: xr.DataArray) -> str:
     return units
 
 
-def _vertical(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
+def _vertical(dataset: xr.Dataset, field: xr.Variable | xr.DataArray) -> xr.Variable | None:
     """The coordinate along the field's vertical dimension, or a scalar one."""
     known, variables = described(dataset), dataset.variables
     named = known.get("vertical", set()) | known.get("Z", set())
@@ -64,10 +64,10 @@ def _vertical(dataset: xr.Dataset, field: xr.DataArray) -> xr.DataArray | None:
         and set(variables[name].dims) <= set(field.dims)
     ]
     found = max(candidates, key=lambda name: variables[name].ndim, default=None)
-    return None if found is None else dataset[found]
+    return None if found is None else variables[found]
 
 
-def _place(axis: xr.DataArray | None, level: float) -> int | None:
+def _place(axis: xr.Variable | None, level: float) -> int | None:
     if axis is None:
         return None
     values = _values(axis)
@@ -76,7 +76,7 @@ def _place(axis: xr.DataArray | None, level: float) -> int | None:
     return int(found[0]) if len(found) == 1 else None
 
 
-def _values(axis: xr.DataArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _values(axis: xr.Variable) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Values along the axis; hPa where they are pressures."""
     values = np.atleast_1d(axis.values).astype("float64")
     try:

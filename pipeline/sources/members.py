@@ -21,10 +21,10 @@ def of_member(dataset: xr.Dataset, member: int | None) -> xr.Dataset:
     Raises:
         SourceError: ``Q-MEMBER``: there is no such member, or the file is that of another one.
     """
-    known = {*_NAMES, *map(str, dataset.cf.standard_names.get("realization", ()))}
-    dims = [dim for dim in dataset.dims if str(dim).lower() in known]
     if member is None:
         return dataset
+    known = {*_NAMES, *map(str, dataset.cf.standard_names.get("realization", ()))}
+    dims = [dim for dim in dataset.dims if str(dim).lower() in known]
     if dims:
         places = np.flatnonzero(dataset[dims[0]].values == member)  # counts members where there is no coordinate
         check_member(member, dataset[dims[0]].values.tolist(), len(places) == 1)

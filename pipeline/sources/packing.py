@@ -28,7 +28,7 @@ def check_packing(dataset: xr.Dataset, held: Mapping[str, str]) -> None:
     """
     for source in held.values():
         for key in ("scale_factor", "add_offset"):
-            found = dataset[source].encoding.get(key)
+            found = dataset.variables[source].encoding.get(key)
             if found is not None and not _usable(key, found):
                 raise SourceError(
                     "Q-PACKING",
@@ -50,10 +50,10 @@ def storage(dataset: xr.Dataset, held: Mapping[str, str]) -> dict[str, str]:
 
     Nothing is said of NetCDF-3, all of which has the other byte order.
     """
-    return {name: _described(dataset[source]) for name, source in held.items()}
+    return {name: _described(dataset.variables[source]) for name, source in held.items()}
 
 
-def _described(field: xr.DataArray) -> str:
+def _described(field: xr.Variable) -> str:
     stored = field.encoding.get("dtype")
     packed = [f"{key} {field.encoding[key]:g}" for key in ("scale_factor", "add_offset") if key in field.encoding]
     swapped = field.encoding.get("endian") == "big" or getattr(stored, "byteorder", "=") == ">"

@@ -10,9 +10,9 @@ not live here: the formulas (`derivations`), the checks (`quality`, `suspicion`)
     changed = transformed(config, plan, candidates, archived=None)
 """
 
+from .batch import Changed, is_identity, transformed
 from .coarsening import coarsened
 from .plan import Plan, plan_of
 from .regridding import regridded
-from .stretches import Changed, is_identity, transformed
 
 __all__ = ["Changed", "Plan", "coarsened", "is_identity", "plan_of", "regridded", "transformed"]

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline import block_survey
 from pipeline.block_survey import joined, survey_block
-from pipeline.quality import take_survey, take_survey_and_keep
+from pipeline.survey import take_survey, take_survey_and_keep
 
 VALUES = st.one_of(st.floats(-1e6, 1e6, width=32), st.just(float("nan")), st.just(float("inf")))
 FIELDS = hnp.arrays("float32", (3, 6, 2, 4), elements=VALUES)

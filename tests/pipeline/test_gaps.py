@@ -16,7 +16,8 @@ from pipeline.config import check_config
 from pipeline.config_quality import QualityConfig
 from pipeline.errors import ConfigError, ForecastError
 from pipeline.evaluation import frames_at
-from pipeline.forecast import _newest_start, cases_at
+from pipeline.forecast import cases_at
+from pipeline.forecast.starts import newest_start
 from pipeline.gaps import GapPolicy
 from pipeline.ingest import ingest, rehearse, report_of
 from pipeline.kept_statistics import training_statistics
@@ -281,8 +282,8 @@ def test_forecasts_start_after_a_whole_history_and_truth_is_missing_where_it_is(
     frames([*range(20), *range(22, 25)]).to_netcdf(folder / "a.nc")
     ingest(config)
     reader = FrameReader(config.archive_path, None, NAMES, [], [280.0, 280.0], cache_bytes=0)
-    assert _newest_start(reader, 4, 2) == (START + np.timedelta64(19, "h"),)
-    assert _newest_start(reader, 3, 2) == (START + np.timedelta64(24, "h"),)
+    assert newest_start(reader, 4, 2) == (START + np.timedelta64(19, "h"),)
+    assert newest_start(reader, 3, 2) == (START + np.timedelta64(24, "h"),)
     assert cases_at(reader, 3) == [Window(0, 22)]
     with pytest.raises(ForecastError, match="T23:00 cannot be started from: 2 of its history of 4 frames are missing"):
         cases_at(reader, 4, [START + np.timedelta64(23, "h")])
@@ -295,7 +296,7 @@ def test_forecasts_start_after_a_whole_history_and_truth_is_missing_where_it_is(
     with pytest.raises(ForecastError, match="no 21 frames in a row that end until 2020-01-02; choose"):
         newest_until(config.archive_path, snapshot_id, "2020-01-02", 21)
     known_ahead = FrameReader(config.archive_path, None, ["t"], [], [280.0], 0, forcing_variables={"q": 280.0})
-    assert _newest_start(known_ahead, 4, 2) == (START + np.timedelta64(17, "h"),)
+    assert newest_start(known_ahead, 4, 2) == (START + np.timedelta64(17, "h"),)
     with pytest.raises(ForecastError, match="forcing 'q' within a gap"):
         known_ahead.require_forcing(18, 2)
 

@@ -89,7 +89,7 @@ def test_other_data_and_another_pipeline_have_other_names(time_config):
         ("pipeline/training/loop.py", True),
         ("pipeline/forcings.py", True),
         ("pipeline/climatology.py", True),
-        ("pipeline/forecast.py", False),
+        ("pipeline/forecast/files.py", False),
         ("pipeline/report/maps.py", False),
     ],
 )

@@ -10,12 +10,13 @@ import pytest
 import torch
 import xarray as xr
 
-from pipeline import archive, windows
+from pipeline import archive
 from pipeline.climatology import fit_climatology
 from pipeline.config import ArchiveConfig
 from pipeline.splits import Span, Split
 from pipeline.tiles import Halo, Tile, Tiling
 from pipeline.windows import CachePlan, FrameReader, Window
+from pipeline.windows import reader as room
 
 HOURS, LENGTH = 48, 7
 LAYOUT = ArchiveConfig(chunk_time=4, chunk_space=4, shard_time=8, shard_space=8)
@@ -135,13 +136,13 @@ class Counting:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counting]:
     arrays: dict[str, Counting] = {}
-    original = windows.open_arrays
+    original = room.open_arrays
 
     def opened(*arguments: Any) -> dict[str, Counting]:
         arrays.update({name: Counting(array) for name, array in original(*arguments).items()})
         return arrays
 
-    monkeypatch.setattr(windows, "open_arrays", opened)
+    monkeypatch.setattr(room, "open_arrays", opened)
     return arrays
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.quality import take_survey
+from pipeline.survey import take_survey
 
 RNG = np.random.default_rng(4)
 

@@ -36,11 +36,11 @@ TORN, MISSED, TWICE, KILLED, DOWN, WORSE = 12, (15, 16), 20, 23, 26, 33
 KILLER = """
 import os, signal, sys
 from workflows import stages
-register = stages._register
+register = stages.register
 def killed(*arguments):
     register(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-stages._register = killed
+stages.register = killed
 from workflows.cli import main
 main()
 """

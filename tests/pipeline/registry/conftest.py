@@ -15,7 +15,12 @@ from pipeline.registry import CLIMATOLOGY_FILE, ModelVersion, Registry
 
 class Register(Protocol):
     def __call__(
-        self, registry: Registry, checkpoint: Path, tags: dict[str, str] | None = None, extra: tuple[Path, ...] = ()
+        self,
+        registry: Registry,
+        checkpoint: Path,
+        tags: dict[str, str] | None = None,
+        extra: tuple[Path, ...] = (),
+        candidate: bool = False,
     ) -> ModelVersion: ...
 
 
@@ -59,9 +64,9 @@ def climatology_file(root) -> Path:
 def register() -> Register:
     """A function that registers a checkpoint."""
 
-    def registering(registry, checkpoint, tags=None, extra=()):
+    def registering(registry, checkpoint, tags=None, extra=(), candidate=False):
         run = registry.run(f"run of {registry.name}", {})
-        return registry.register(run, checkpoint, tags or {}, (2, 1, 4, 6), extra)
+        return registry.register(run, checkpoint, tags or {}, (2, 1, 4, 6), extra, candidate=candidate)
 
     return registering
 

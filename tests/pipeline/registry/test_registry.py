@@ -35,6 +35,13 @@ def test_where_no_champion_is_the_next_version_becomes_it(registry, register, ch
     assert register(registry, checkpoint).aliases == ("champion",)
 
 
+def test_a_candidate_is_challenger_even_where_no_champion_is(registry, register, checkpoint):
+    assert register(registry, checkpoint, candidate=True).aliases == ("challenger",)
+    assert register(registry, checkpoint).aliases == ("champion",)
+    assert register(registry, checkpoint, candidate=True).aliases == ("challenger",)
+    assert [(v.version, v.aliases) for v in registry.versions()] == [(3, ("challenger",)), (2, ("champion",)), (1, ())]
+
+
 def test_a_kill_between_a_version_and_its_alias_leaves_no_model_without_champion(registry, register, checkpoint):
     version = register(registry, checkpoint)
     registry._client.delete_registered_model_alias(registry.name, "champion")

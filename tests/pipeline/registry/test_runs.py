@@ -23,6 +23,14 @@ def test_a_run_of_the_same_name_is_gone_on_with(registry):
     assert registry._client.get_run(first.run_id).info.status == "FINISHED"
 
 
+def test_a_run_is_shown_below_its_parent(registry):
+    parent = registry.run("study", {})
+    child = registry.run("study-000", {"seed": 0}, parent)
+    assert registry.run("study-000", {"seed": 0}, parent).run_id == child.run_id
+    assert registry._client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+    assert "mlflow.parentRunId" not in registry._client.get_run(parent.run_id).data.tags
+
+
 def test_a_run_killed_before_its_parameters_gets_them_later(registry, monkeypatch):
     def killed(*arguments, **options):
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.assembly import Candidate
 from pipeline.config import check_config
 from pipeline.errors import SourceError
-from pipeline.quality import take_survey
+from pipeline.survey import take_survey
 from pipeline.transforms import plan_of, transformed
 
 HOURS = 40

@@ -1,16 +1,10 @@
-"""Windows: training and test cases in time, read as tensors [B,T,C,H,W] straight from the Archive's Zarr arrays.
+"""Windows read as tensors [B,T,C,H,W] straight from the Archive's Zarr arrays, with forcings, free of NaN.
 
-What lives here: listing the windows of a split and reading them, with forcings, free of NaN. What does not: the cuts
-between splits (`splits`) and the order of visits (`sampler`), both importable from here as well; the arrays (`frames`);
-Dask, which is no part of a loader.
+What lives here: what belongs to a reader, and which arrays make its channels. What does not: the arrays themselves
+(`frames`), where they are kept (`frame_files`), computed forcings (`forcings`).
 
-The forcing beside a frame is the one valid a step later: at the time of the frame that is predicted from it.
-
-    splits = make_splits(dataset, config.split, config.gap)
-    cases = windows(splits.train, length=40, stride=1)
     reader = FrameReader(path, snapshot_id, ["vorticity"], [], fill=[0.0], cache_bytes=2**30, split=splits.train)
-    for batch in order(seed=0, epoch=0, count=len(cases), batch_size=4, rank=0, world_size=1):
-        frames, forcing = reader.read([cases[number] for number in batch], length=40)
+    frames, forcing = reader.read(cases, length=40)
 """
 
 from __future__ import annotations
@@ -25,47 +19,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .archive import open_arrays, open_dataset
-from .cadence import infer
-from .climatology import Climatology
-from .config import Forcing
-from .errors import ArchiveError, ConfigError, ForecastError
-from .forcings import ForcingFields
-from .frame_files import CacheKind, FrameFiles, storage_of
-from .frames import Blocks, Frames, Kept
-from .grid import GridSpec
-from .presence import present
-from .sampler import order
-from .splits import Span, Split, Splits, make_splits
-from .tiles import Tile
-
-__all__ = [
-    "CachePlan",
-    "FrameReader",
-    "Span",
-    "Split",
-    "Splits",
-    "Window",
-    "make_splits",
-    "order",
-    "windows",
-    "windows_lost",
-]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A case: consecutive frames of one sample, on the whole grid or on a tile.
-
-    Attributes:
-        sample: Index along ``sample`` (0 in a time archive).
-        start: Index along ``time`` of its first frame.
-        tile: The part of the grid; None: all of it.
-    """
-
-    sample: int
-    start: int
-    tile: Tile | None = None
+from ..archive import open_arrays, open_dataset
+from ..cadence import infer
+from ..climatology import Climatology
+from ..config import Forcing
+from ..errors import ArchiveError, ForecastError
+from ..forcings import ForcingFields
+from ..frame_files import CacheKind, FrameFiles, storage_of
+from ..frames import Blocks, Frames, Kept
+from ..grid import GridSpec
+from ..presence import present
+from ..splits import Span, Split
+from .cases import Window
 
 
 @dataclass(frozen=True)
@@ -84,43 +49,6 @@ class CachePlan:
     folder: Path | None = None
     window: int | None = None
     shape: tuple[int, int] | None = None
-
-
-def windows(split: Split, length: int, stride: int = 1) -> list[Window]:
-    """Every window of `length` frames that lies wholly inside the split and touches no gap, sample by sample.
-
-    Args:
-        split: Where.
-        length: Frames of a window.
-        stride: Distance in frames between the starts of two windows.
-
-    Raises:
-        ConfigError: The split holds no window.
-    """
-    starts, lost = _starts(split, length, stride)
-    if not starts or not split.samples.size:
-        gaps = f"; its gaps in time leave none of {lost}" if lost else ""
-        raise ConfigError(
-            f"the {split.name} split has {split.samples.size} sample(s) of {split.frames.size} frames but a window "
-            f"needs {length}{gaps}; ingest more data, or make window.history, window.horizon or the gap smaller"
-        )
-    return [Window(sample, start) for sample in split.samples.range for start in starts]
-
-
-def windows_lost(split: Split, length: int, stride: int = 1) -> int:
-    """How many windows are left out because they touch a gap."""
-    return _starts(split, length, stride)[1] * split.samples.size
-
-
-def _starts(split: Split, length: int, stride: int) -> tuple[list[int], int]:
-    """First frames of the windows of a sample, and how many more there were without gaps."""
-    if length < 1 or stride < 1:
-        raise ValueError(f"length and stride must be at least 1, got {length} and {stride}")
-    starts = np.arange(split.frames.start, split.frames.stop - length + 1, stride)
-    whole = np.ones(len(starts), dtype=bool)
-    for gap in split.gaps:
-        whole &= (starts + length <= gap.start) | (starts >= gap.stop)
-    return starts[whole].tolist(), int((~whole).sum())
 
 
 class FrameReader:
