@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import machine
-from .config import Config, ModelConfig, TilesConfig
+from .config import Config, ModelConfig, TilesConfig, TrainingConfig
 from .config_tiles import reach
 from .frame_files import Storage, held_bytes, storage_of
 from .health import Finding
@@ -32,8 +32,12 @@ def training_seconds(config: Config, cost: StepCost, splits: Splits) -> float:
     steps = cost.tiles * len(windows(splits.train, length, config.window.stride)) // options.batch_size
     validated = min(MAX_VALIDATION_WINDOWS, len(windows(splits.validation, length)))
     per_window = cost.seconds / options.batch_size  # all workers together
-    epoch = steps * cost.seconds + validated * cost.tiles * per_window * VALIDATION_SHARE
-    total = options.epochs * epoch
+    return run_seconds(options, steps, cost.seconds, validated * cost.tiles * per_window * VALIDATION_SHARE)
+
+
+def run_seconds(options: TrainingConfig, steps: int, step_seconds: float, validation_seconds: float) -> float:
+    """All epochs of so many steps, each with its validation; `max_seconds` cuts it."""
+    total = options.epochs * (steps * step_seconds + validation_seconds)
     return total if options.max_seconds is None else min(total, options.max_seconds)
 
 
@@ -120,12 +124,14 @@ def step_findings(config: Config, cost: StepCost, splits: Splits, points: int) -
         "ok",
         f"{cost.parameters:,} parameters, {cost.windows} window(s) a step on each of {options.most_workers} worker(s)",
     )
-    yield Finding("step time", "ok", f"{_time(cost.seconds)} measured, {_time(cost.predicted_seconds)} predicted")
+    yield Finding(
+        "step time", "ok", f"{time_text(cost.seconds)} measured, {time_text(cost.predicted_seconds)} predicted"
+    )
     yield Finding(
         "step memory", "ok", f"{_size(cost.peak_bytes)} measured, {_size(cost.predicted_bytes)} predicted, each worker"
     )
     seconds = training_seconds(config, cost, splits)
-    least = f"about {_time(seconds)} for {options.epochs} epoch(s), and {START_SECONDS:.0f} s to start"
+    least = f"about {time_text(seconds)} for {options.epochs} epoch(s), and {START_SECONDS:.0f} s to start"
     if seconds > options.deadline_seconds:
         advice = "raise training.deadline_seconds, or lower training.epochs, or use more workers or a GPU"
         yield Finding("training time", "broken", f"{least}: past training.deadline_seconds", advice)
@@ -183,7 +189,8 @@ def _frames(split: Split) -> int:
     return split.samples.size * split.frames.size
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """A duration to three digits: ``230 ms``, ``85 s``, ``14.2 min``, ``3.1 h``."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 120:

@@ -21,6 +21,7 @@ from . import (
     cli_models,
     cli_nightly,
     cli_quarantine,
+    cli_study,
     cli_tune,
 )
 from .invocation import Address, ConfigName, Data, Json, Model, Quiet, Settings, invocation, make_context
@@ -41,6 +42,7 @@ app.add_typer(cli_lineage.app)
 app.add_typer(cli_cluster.app)
 app.add_typer(cli_nightly.app)
 app.add_typer(cli_quarantine.app)
+app.add_typer(cli_study.app)
 app.add_typer(cli_tune.app)
 
 

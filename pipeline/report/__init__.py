@@ -13,6 +13,7 @@ from .curves import correlation_curves, error_curves, skill_chart, skill_curves,
 from .maps import field_maps, forecast_maps
 from .night import NightContent, write_night
 from .page import ReportContent, WrittenReport, write_report
+from .poc import PocContent, write_poc
 from .search_figure import search_figure
 from .style import png
 from .summary import in_words
@@ -20,6 +21,7 @@ from .summary import in_words
 __all__ = [
     "ComparisonContent",
     "NightContent",
+    "PocContent",
     "ReportContent",
     "WrittenReport",
     "correlation_curves",
@@ -35,5 +37,6 @@ __all__ = [
     "training_curves",
     "write_comparison",
     "write_night",
+    "write_poc",
     "write_report",
 ]

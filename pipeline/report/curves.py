@@ -20,14 +20,14 @@ from ..scorecard import Scorecard
 from .style import FAINT, INK, dress, dress_bar
 from .unit import Unit
 
-_LINES: dict[str, dict[str, Any]] = {
+LINES: dict[str, dict[str, Any]] = {
     "model": {"color": "#0b5cad", "linewidth": 2.4, "zorder": 4},
     "persistence": {"color": "#c4501b", "linewidth": 1.6, "linestyle": (0, (5, 2))},
     "climatology": {"color": "#66727f", "linewidth": 1.6, "linestyle": (0, (1.5, 1.5))},
     "damped_persistence": {"color": "#7a4fa3", "linewidth": 1.6, "linestyle": (0, (6, 2, 1.5, 2))},
 }
 _SKILL = "RdBu"
-_LOWEST_SKILL = -150.0  # per cent; below, a curve is cut so that the others can be read
+LOWEST_SKILL = -150.0  # per cent; below, a curve is cut so that the others can be read
 
 
 def error_curves(scorecard: Scorecard) -> Figure:
@@ -57,7 +57,7 @@ def _curves(scorecard: Scorecard, score: Literal["rmse", "acc"], sources: Sequen
                 marker=marker,
                 markersize=4,
                 clip_on=False,
-                **_LINES[source],
+                **LINES[source],
             )
         if score == "acc":
             ax.axhline(0.0, color=FAINT, linewidth=0.8)
@@ -83,7 +83,7 @@ def skill_curves(scorecard: Scorecard) -> Figure:
         shown = [np.array([-5.0, 5.0])]
         for reference, found in scorecard.skill_intervals.items():
             skill, low, high = (100 * ends[number] for ends in (found.skill, found.lower, found.upper))
-            line = {**_LINES[reference], "linewidth": 2.0}
+            line = {**LINES[reference], "linewidth": 2.0}
             ax.plot(
                 leads.values, skill, label=f"against {reference.replace('_', ' ')}", marker=marker, markersize=4, **line
             )
@@ -91,7 +91,7 @@ def skill_curves(scorecard: Scorecard) -> Figure:
             ax.fill_between(leads.values, low, high, where=known, color=line["color"], alpha=0.18, linewidth=0)
             shown += [skill[np.isfinite(skill)], low[known], high[known]]
         low, high = min(values.min(initial=0.0) for values in shown), max(values.max(initial=0.0) for values in shown)
-        ax.set_ylim(max(1.05 * low, _LOWEST_SKILL), min(1.05 * high, 100.0))
+        ax.set_ylim(max(1.05 * low, LOWEST_SKILL), min(1.05 * high, 100.0))
         ax.set_xlim(0, leads.values[-1])
         dress(ax, str(scorecard.scores["long_name"].values[number]), f"lead time ({leads.name})", "skill (%)")
         ax.xaxis.set_major_locator(lead_locator(leads))
@@ -154,8 +154,8 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     losses, rates = figure.subplots(1, 2, width_ratios=(2, 1))
     marker = "o" if len(epochs) <= 40 else None
     for key, label, style in (
-        ("train_loss", "training", {**_LINES["climatology"], "linestyle": "-"}),
-        ("validation_loss", "validation, closed loop over the horizon", _LINES["model"]),
+        ("train_loss", "training", {**LINES["climatology"], "linestyle": "-"}),
+        ("validation_loss", "validation, closed loop over the horizon", LINES["model"]),
     ):
         values = [float(record.get(key, np.nan)) for record in history]
         losses.plot(epochs, values, label=label, marker=marker, markersize=3.5, **style)

@@ -42,6 +42,8 @@ class TrialResult:
         key: Of configuration, data and code: an equal one is an equal trial.
         snapshot_id: Version of the Archive.
         scorecard: On the test split.
+        curve: Seconds of training and validation error at the end of each epoch.
+        took: Seconds of the process that finished it: start-up, training, validation and scoring.
     """
 
     name: str
@@ -60,6 +62,8 @@ class TrialResult:
     key: str
     snapshot_id: str
     scorecard: Scorecard
+    curve: tuple[tuple[float, float], ...] = ()
+    took: float = 0.0
 
     @property
     def step_seconds(self) -> float:
@@ -90,4 +94,5 @@ class TrialResult:
         tree = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         scorecard = Scorecard.from_json((folder / SCORECARD).read_text(encoding="utf-8"))
         made = {"hidden": tuple(tree["hidden"]), "checkpoint": Path(tree["checkpoint"]), "scorecard": scorecard}
-        return cls(**{**tree, **made})
+        curve = tuple((seconds, error) for seconds, error in tree.get("curve", ()))
+        return cls(**{**tree, **made, "curve": curve})

@@ -88,13 +88,13 @@ def run_trial(trial: Trial, snapshot_id: str, study: Path, progress: Progress = 
         PipelineError: What training and evaluation raise.
     """
     known = TrialResult.read(trial.folder(study, snapshot_id))
-    return known or in_own_process(_carry_out, (trial, snapshot_id, study), progress)
+    return known or in_own_process(_carry_out, (trial, snapshot_id, study, time.time()), progress)
 
 
-def _carry_out(trial: Trial, snapshot_id: str, study: Path, progress: Progress) -> TrialResult:
+def _carry_out(trial: Trial, snapshot_id: str, study: Path, began: float, progress: Progress) -> TrialResult:
     minconv.keep_freed_memory()
     trained = train_trial(trial, snapshot_id, study, progress)
-    return score_trial(trial, trained, study, progress)
+    return score_trial(trial, trained, study, progress, began=began)
 
 
 def train_trial(
@@ -123,7 +123,7 @@ def train_trial(
     def listen(message: dict[str, Any]) -> None:
         if "failure" in message:
             raise diverged(message["failure"])
-        progress(event_of(message, config.training.epochs))
+        progress(event_of(message, config.training.epochs, config.training.max_seconds))
         if message["kind"] == "epoch":
             on_epoch(message)
 
@@ -137,12 +137,22 @@ def train_trial(
     return Trained(job, outcome, cpu / clock / threads, machine.peak_bytes(worker.device))
 
 
-def score_trial(trial: Trial, trained: Trained, study: Path, progress: Progress = silent) -> TrialResult:
-    """Score the weights with the lowest validation error on the test split, and keep the result."""
+def score_trial(
+    trial: Trial, trained: Trained, study: Path, progress: Progress = silent, *, began: float | None = None
+) -> TrialResult:
+    """Score the weights with the lowest validation error on the test split, and keep the result.
+
+    Args:
+        trial: What was trained.
+        trained: What came of it.
+        study: Folder of the study.
+        progress: Told about scored cases.
+        began: When the trial's process was started, by `time.time`; None: with the scoring.
+    """
+    started = time.time() if began is None else began
     job, history = trained.job, trained.outcome.history
     forecaster, _ = minconv.load(trained.outcome.checkpoint)
-    version = ModelVersion(trial.name, 0, "", (), {}, time.time(), {})  # of no registry
-    model = RegisteredModel(version, forecaster.eval(), model_metadata(job), job.climatology)
+    model = unregistered(trial.name, forecaster, job)
     with threads_of(trial.config.training.threads):
         scorecard = evaluate(model, trial.config, job.snapshot_id, progress)
     frames = round(frames_seen(history))
@@ -164,9 +174,17 @@ def score_trial(trial: Trial, trained: Trained, study: Path, progress: Progress 
         key=trial.key(job.snapshot_id),
         snapshot_id=job.snapshot_id,
         scorecard=scorecard,
+        curve=tuple((float(record["seconds"]), float(record["validation_loss"])) for record in history),
+        took=time.time() - started,
     )
     result.write(trial.folder(study, job.snapshot_id))
     return result
+
+
+def unregistered(name: str, forecaster: minconv.Forecaster, job: TrainingJob) -> RegisteredModel:
+    """A trained Forecaster as `evaluate` takes it, of no registry."""
+    version = ModelVersion(name, 0, "", (), {}, time.time(), {})
+    return RegisteredModel(version, forecaster.eval(), model_metadata(job), job.climatology)
 
 
 def frames_seen(history: Iterable[Mapping[str, Any]]) -> float:

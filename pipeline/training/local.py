@@ -75,7 +75,7 @@ def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> Trai
     def listen(message: dict[str, Any]) -> None:
         if "failure" in message:
             raise diverged(message["failure"])
-        progress(event_of(message, options.epochs))
+        progress(event_of(message, options.epochs, options.max_seconds))
         if message["kind"] == "epoch" and time.monotonic() - started > options.deadline_seconds:
             raise too_late()
 

@@ -154,9 +154,8 @@ class Training:
         """Between two steps, about once a second: say how far it is, and keep a checkpoint when it is time."""
         state = self.state
         if self.worker.rank == 0:
-            self.worker.say(
-                {"epoch": state.epoch, "step": state.step - 1, "steps": steps, "loss": self.objective.as_error(loss)}
-            )
+            place = {"epoch": state.epoch, "step": state.step - 1, "steps": steps, "seconds": state.seconds}
+            self.worker.say({**place, "loss": self.objective.as_error(loss)})
         after = self.options.checkpoint_seconds
         if after is not None and state.seconds - self._kept_at >= after:
             self.pace.stop()

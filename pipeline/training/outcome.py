@@ -55,8 +55,14 @@ def outcome_of(name: str, checkpoints: Checkpoints, seconds: float, nodes: Itera
     return TrainingOutcome(name, folder / BEST, tuple(state.history), seconds, tuple(sorted(nodes)))
 
 
-def event_of(message: Mapping[str, Any], epochs: int) -> Event:
-    """A message of a worker (kind ``"step"`` or ``"epoch"``) as progress within a run of so many epochs."""
+def event_of(message: Mapping[str, Any], epochs: int, limit: float | None = None) -> Event:
+    """A message of a worker (kind ``"step"`` or ``"epoch"``) as progress within a run.
+
+    Args:
+        message: Of the worker.
+        epochs: Of the run.
+        limit: Seconds of steps that end it; seconds are counted where they are the first to do so.
+    """
     steps, epoch = message["steps"], message["epoch"]
     if message["kind"] == "epoch":  # it is the number of finished ones
         values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
@@ -64,6 +70,11 @@ def event_of(message: Mapping[str, Any], epochs: int) -> Event:
     else:
         values = {"loss": message["loss"]}
         done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {epochs}"
+    seconds = message.get("seconds", 0.0)
+    if limit is not None and seconds / limit >= done / max(1, epochs * steps):
+        return Event(
+            "training", round(min(seconds, limit)), max(1, round(limit)), "s", values, share.partition(" of ")[0]
+        )
     return Event("training", done, epochs * steps, "steps", values, share)
 
 

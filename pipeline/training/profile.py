@@ -13,6 +13,7 @@ gradients runs beside the backward pass; what is shown as its own part is the ti
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,18 @@ def profile_steps(job: TrainingJob, worker: Worker, steps: int = STEPS) -> StepP
         ConfigError: There are fewer windows than one step needs.
     """
     stopwatch = Stopwatch(worker.device)
-    training = Training(job, worker, stopwatch)
+    return profile_training(Training(job, worker, stopwatch), stopwatch, steps)
+
+
+def profile_training(training: Training, stopwatch: Stopwatch, steps: int, seconds: float = math.inf) -> StepProfile:
+    """Do some steps of a training that has not begun and measure their parts; its weights change.
+
+    Args:
+        training: Made with the stopwatch.
+        stopwatch: Of its parts.
+        steps: At most, after `WARM_STEPS` that are not counted.
+        seconds: After which no further step is measured; one is.
+    """
     if isinstance(training.optimization.parallel, nn.parallel.DistributedDataParallel):
         training.optimization.parallel._set_ddp_runtime_logging_sample_rate(1)  # type: ignore[no-untyped-call]
     batches = training.loader.batches(_cases(training))
@@ -81,25 +93,28 @@ def profile_steps(job: TrainingJob, worker: Worker, steps: int = STEPS) -> StepP
             stopwatch.seconds.clear()
             started, waited = time.perf_counter(), training.loader.waited
         training.optimization.step(batch, 0, step, 1.0)  # as at the end, where the closed loop is longest
+        if step >= WARM_STEPS and time.perf_counter() - started > seconds:
+            break
     batches.close()
-    seconds = (time.perf_counter() - started) / steps
-    parts = {"data wait": (training.loader.waited - waited) / steps}
-    parts |= {name: spent / steps for name, spent in stopwatch.seconds.items()}
+    done = step - WARM_STEPS + 1
+    each = (time.perf_counter() - started) / done
+    parts = {"data wait": (training.loader.waited - waited) / done}
+    parts |= {name: spent / done for name, spent in stopwatch.seconds.items()}
     exchange, outlasting = _exchange(training.optimization.parallel)
     parts["backward"] -= outlasting
     order = {"data wait": 0.0, "forward": 0.0, "backward": 0.0, "all-reduce": outlasting, "optimizer": 0.0}
     parts = {**order, **parts}
-    parts["other"] = max(0.0, seconds - sum(parts.values()))
-    windows = job.config.training.batch_size
+    parts["other"] = max(0.0, each - sum(parts.values()))
+    windows = training.options.batch_size
     return StepProfile(
-        steps=steps,
-        workers=worker.world_size,
+        steps=done,
+        workers=training.worker.world_size,
         windows=windows,
-        seconds=seconds,
+        seconds=each,
         parts=parts,
         exchange_seconds=exchange,
         gradient_bytes=sum(4 * one.numel() for one in training.objective.parameters()),
-        frames_per_second=windows * training.length / seconds,
+        frames_per_second=windows * training.length / each,
     )
 
 

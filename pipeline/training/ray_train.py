@@ -105,7 +105,7 @@ def _carry_out(
         "threads": threads,
         "deadline": deadline,
     }
-    listener = _Listener(mailbox, options.epochs, progress, deadline)
+    listener = _Listener(mailbox, options.epochs, progress, deadline, options.max_seconds)
     with worker_timeout(options.stall_seconds):
         trainer = _trainer(arguments, job.config, name, storage)
         _fit(lean_trainer(trainer) if cluster.local else trainer, listener)
@@ -171,11 +171,13 @@ def _root_cause(error: BaseException) -> BaseException:
 class _Listener:
     """Turns the workers' messages into events while its context lasts, and remembers the first error and the result."""
 
-    def __init__(self, mailbox: Mailbox, epochs: int, progress: Progress, deadline: float) -> None:
+    def __init__(
+        self, mailbox: Mailbox, epochs: int, progress: Progress, deadline: float, limit: float | None = None
+    ) -> None:
         self.error: PipelineError | None = None
         self.nodes: set[str] = set()
         self.result: Any = None
-        self._mailbox, self._epochs, self._progress = mailbox, epochs, progress
+        self._mailbox, self._epochs, self._limit, self._progress = mailbox, epochs, limit, progress
         self._give_up_at = deadline + GRACE_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="training-progress", daemon=True)
@@ -208,7 +210,7 @@ class _Listener:
             elif message["kind"] == "result":
                 self.result = message["result"]
             else:
-                self._progress(event_of(message, self._epochs))
+                self._progress(event_of(message, self._epochs, self._limit))
 
 
 def _start(packed: dict[str, Any]) -> None:

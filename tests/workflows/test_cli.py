@@ -24,7 +24,18 @@ from pipeline.config import Config
 from workflows.cli import app
 
 MINCONV = [sys.executable, "-c", "from workflows.cli import main; main()"]
-COMMANDS = ["run", "generate", "ingest", "archive info", "archive log", "train", "evaluate", "forecast", "models"]
+COMMANDS = [
+    "run",
+    "generate",
+    "ingest",
+    "archive info",
+    "archive log",
+    "train",
+    "evaluate",
+    "forecast",
+    "models",
+    "poc",
+]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 

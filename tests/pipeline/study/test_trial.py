@@ -11,6 +11,7 @@ from pipeline.errors import TrainingError
 from pipeline.progress import Event
 from pipeline.study import Trial, TrialResult, changed, run_trial, score_trial, train_trial
 from pipeline.study.trial import frames_seen
+from pipeline.training.outcome import event_of
 
 
 @pytest.fixture
@@ -79,6 +80,31 @@ def test_a_loss_that_is_not_finite_is_one_sentence(trial: Trial, snapshot: str, 
 def test_a_cut_epoch_counts_what_was_seen() -> None:
     history = [{"frames_per_second": 100.0, "seconds": 2.0}, {"frames_per_second": 50.0, "seconds": 3.0}]
     assert frames_seen(history) == 250.0
+
+
+def test_progress_counts_what_ends_the_run_first() -> None:
+    message = {"kind": "step", "epoch": 1, "step": 4, "steps": 10, "loss": 0.5, "seconds": 6.2}
+    assert event_of(message, 3) == Event("training", 15, 30, "steps", {"loss": 0.5}, "epoch 2 of 3")
+    assert event_of(message, 3, 100.0) == Event("training", 15, 30, "steps", {"loss": 0.5}, "epoch 2 of 3")
+    assert event_of(message, 10**6, 8.0) == Event("training", 6, 8, "s", {"loss": 0.5}, "epoch 2")
+    late = event_of({**message, "seconds": 9.0}, 10**6, 8.0)
+    assert (late.done, late.total) == (8, 8)
+
+
+def test_a_timed_trial_is_kept_with_its_curve(trial: Trial, snapshot: str, tmp_path: Path) -> None:
+    timed = Trial("timed", changed(trial.config, training={"epochs": 10**6, "max_seconds": 0.4}))
+    events = list[Event]()
+    result = score_trial(timed, train_trial(timed, snapshot, tmp_path, events.append), tmp_path)
+    training = [event for event in events if event.stage == "training"]
+    assert {(event.unit, event.total) for event in training} == {("s", 1)}
+    assert len(result.curve) == result.epochs
+    assert result.curve[-1][0] == result.seconds >= 0.4
+    assert min(error for _, error in result.curve) == result.validation_error
+    assert result.took > 0
+    kept = TrialResult.read(timed.folder(tmp_path, snapshot))
+    assert kept is not None
+    assert kept.to_dict() == result.to_dict()
+    assert kept.step_seconds == pytest.approx(result.seconds / result.steps)
 
 
 @pytest.mark.slow
