@@ -4,11 +4,6 @@ import math
 import os
 import signal
 
-# A shell has what it starts in the background ignore Ctrl-C, and nohup a closed terminal; commands that tests end by
-# these signals would ignore them, too.
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -36,6 +31,16 @@ from pipeline.training import LocalWorker, prepare, run_loop
 from pipeline.training.job import build_forecaster, open_reader
 
 torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and nohup a closed terminal.
+
+    So would commands that tests end by these signals.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
