@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ..config import GenerateConfig
 from ..errors import ConfigError, PipelineError
+from ..interruption import held_back
 from ..progress import Event, Progress, silent
 from . import advection, navier_stokes
 from .pooling import pooled_positions
@@ -148,10 +149,12 @@ def _write(path: Path, config: GenerateConfig, samples: range, report: Callable[
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with netCDF4.Dataset(part, "w", format="NETCDF4") as file:
-            variable = _lay_out(file, config, samples)
+            with held_back():
+                variable = _lay_out(file, config, samples)
             first = 0
             for block in _simulate(config, samples):
-                variable[first : first + len(block)] = block
+                with held_back():
+                    variable[first : first + len(block)] = block
                 first += len(block)
                 report(len(block), path)
         with part.open("rb") as written:
