@@ -29,6 +29,7 @@ def test_the_page_has_the_figure():
     assert f"| All | {len(CASES)} | {len(CASES)} | 0 |" in PAGE.read_text()
 
 
+@pytest.mark.slow  # a minute in all; each rule has a quick test where it lives
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_bad_input_is_found_and_the_good_one_lands(case, tmp_path):
     with warnings.catch_warnings():

@@ -140,6 +140,7 @@ def test_help_is_quick_and_loads_no_library_of_weight():
     assert min(times) < 1.5
 
 
+@pytest.mark.slow
 def test_a_training_loads_what_it_needs_and_nothing_that_starts_it_later():
     """Before Ray starts, neither Ray nor MLflow nor torch.compile's machinery, seconds each, nor what reports need."""
     late = ["ray", "mlflow", "sqlalchemy", "torch._dynamo", "sympy", "matplotlib", "jinja2", "scipy", "distributed"]
@@ -313,7 +314,12 @@ def test_ctrl_c_exits_with_130(fresh, monkeypatch):
     assert result.stderr.startswith("error: interrupted; ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=SLOW), signal.SIGTERM, pytest.param(signal.SIGHUP, marks=SLOW)]
+)
 @pytest.mark.parametrize("moment", ["while libraries load", "at work"])
 def test_a_signal_ends_a_command_in_order(number, moment, tmp_path):
     """The folder of a simulation that takes minutes: empty after the signal, and the exit code says why."""

@@ -112,6 +112,7 @@ except TrainingError as error:
 """
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_sentence(sample_config):
     tree = sample_config.model_dump(mode="json", include={"name", "root", "generate", "variables", "archive", "window"})
     tree["training"] = {"workers": 0, "threads": 1, "batch_size": 20, "cache": "none"}
