@@ -27,7 +27,6 @@ from pipeline.study.limits import Hardware
 from pipeline.study.poc import CellFound, ProofOfConcept, Terms, conclude, contenders, skill_of, timed
 from pipeline.study.probe import Probe, run_probe
 from pipeline.training import prepare
-from pipeline.training.job import open_reader
 from pipeline.training.local import device_of
 
 from . import stages
@@ -123,7 +122,7 @@ def _archived(context: Context) -> str:
 def _contenders(context: Context, snapshot_id: str) -> dict[str, Config]:
     with context.console.stage("statistics") as progress:
         job = prepare(context.config, snapshot_id, progress)
-    return contenders(job, len(open_reader(job, job.splits.validation).forcing_channels))
+    return contenders(job)
 
 
 def _prober(snapshot_id: str, folder: Path, budget: float) -> Callable[[str, Config, Progress], Probe]:

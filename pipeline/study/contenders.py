@@ -1,7 +1,7 @@
 """Configurations that differ in the recurrent cell alone and have as many parameters as can be.
 
 for cell in CELLS:
-trial = Trial(cell, alike(job, cell, forcing_channels))
+trial = Trial(cell, alike(job, cell))
 """
 
 from __future__ import annotations
@@ -34,27 +34,26 @@ def changed(config: Config, **sections: dict[str, Any] | Any) -> Config:
     return check_config(tree)
 
 
-def parameters_of(job: TrainingJob, forcing_channels: int) -> int:
+def parameters_of(job: TrainingJob) -> int:
     """Parameters of the model that a job would train."""
-    forecaster = minconv.Forecaster(forecaster_config(job, forcing_channels))
+    forecaster = minconv.Forecaster(forecaster_config(job))
     return sum(one.numel() for one in forecaster.parameters())
 
 
-def alike(job: TrainingJob, cell: str, forcing_channels: int) -> Config:
+def alike(job: TrainingJob, cell: str) -> Config:
     """The job's configuration with another cell, as wide as brings its parameters nearest to the job's.
 
     Args:
         job: Whose configuration and grid.
         cell: Name of the cell.
-        forcing_channels: Channels of an input frame beside the prognostic ones.
     """
-    target, depth = parameters_of(job, forcing_channels), len(job.config.model.hidden)
+    target, depth = parameters_of(job), len(job.config.model.hidden)
 
     def wide(width: int) -> Config:
         return changed(job.config, model={"cell": cell, "hidden": [width] * depth})
 
     def distance(width: int) -> int:
-        return parameters_of(replace(job, config=wide(width)), forcing_channels) - target
+        return parameters_of(replace(job, config=wide(width))) - target
 
     low, high = 1, _WIDEST
     while low < high:  # the narrowest that has at least as many

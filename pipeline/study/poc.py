@@ -4,7 +4,7 @@ What lives here: which trials it consists of, and its conclusion as one value, w
 division of the budget (`budget`), the rules of the decision (`verdict`), the page (`report`), the order of work
 (`workflows`).
 
-    configs = contenders(job, forcing_channels)             # equal parameters, by cell
+    configs = contenders(job)                               # equal parameters, by cell
     trial = timed("minconvgru", configs["minconvgru"], 40.0)
     found = conclude(config, snapshot_id, hardware, shares, probes, results, failures, terms)
     found.decision.sentence
@@ -130,10 +130,10 @@ class ProofOfConcept:
         }
 
 
-def contenders(job: TrainingJob, forcing_channels: int) -> dict[str, Config]:
+def contenders(job: TrainingJob) -> dict[str, Config]:
     """The job's configuration for each cell, with as many parameters; for its own cell as it is written."""
     own = job.config.model.cell
-    return {cell: job.config if cell == own else alike(job, cell, forcing_channels) for cell in CELLS}
+    return {cell: job.config if cell == own else alike(job, cell) for cell in CELLS}
 
 
 def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:

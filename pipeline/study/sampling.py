@@ -47,7 +47,7 @@ def sample_trials(job: TrainingJob, space: Space, seed: int, count: int) -> list
     for number, settings in enumerate(space.settings(seed, count)):
         try:
             config = with_settings(job.config, settings)
-            forecaster_config(replace(job, config=config), forcing_channels=0)
+            forecaster_config(replace(job, config=config))
         except ConfigError as error:
             told = ", ".join(f"{key}={value}" for key, value in settings.items())
             raise ConfigError(

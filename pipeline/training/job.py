@@ -17,6 +17,7 @@ from .. import archive
 from ..climatology import Climatology, fit_climatology
 from ..config import Config
 from ..errors import ConfigError
+from ..forcings import CHANNELS
 from ..grid import GridSpec
 from ..kept_statistics import training_statistics
 from ..progress import Progress, silent
@@ -63,6 +64,13 @@ class TrainingJob:
             return None
         size, halo = self.tiles
         return Tiling.of(self.grid, size, Halo(*halo), mask.numpy())
+
+    @property
+    def forcing_channels(self) -> int:
+        """Channels of an input frame beside the prognostic ones."""
+        config = self.config
+        computed = sum(len(CHANNELS[name]) for name in config.forcings)
+        return computed + len(config.of_role("static")) + len(config.of_role("forcing"))
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -143,7 +151,7 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     """A Forecaster as the training starts: fresh weights from the seed and the job's statistics, or its parent's."""
     torch.manual_seed(job.config.seed)
     forecaster = minconv.Forecaster(
-        forecaster_config(job, len(reader.forcing_channels)),
+        forecaster_config(job),
         activation_checkpointing=job.config.training.activation_checkpointing,
     )
     if job.parent is not None:
@@ -158,12 +166,8 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     return forecaster
 
 
-def forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.ForecasterConfig:
+def forecaster_config(job: TrainingJob) -> minconv.ForecasterConfig:
     """The model section in minconv's terms.
-
-    Args:
-        job: Its configuration and grid.
-        forcing_channels: Channels of an input frame beside the prognostic ones.
 
     Raises:
         ConfigError: No model can be built so, or the grid does not fold into patches.
@@ -175,7 +179,7 @@ def forecaster_config(job: TrainingJob, forcing_channels: int) -> minconv.Foreca
     try:
         return minconv.ForecasterConfig(
             cell=model.cell,
-            in_channels=len(config.of_role("prognostic")) + forcing_channels,
+            in_channels=len(config.of_role("prognostic")) + job.forcing_channels,
             out_channels=len(config.predicted),
             diagnostic_channels=len(config.of_role("diagnostic")),
             hidden=model.hidden,

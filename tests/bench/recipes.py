@@ -42,7 +42,6 @@ from pipeline.lineage import code_version
 from pipeline.study import Trial, TrialResult, alike, run_trial
 from pipeline.synthetic import generate
 from pipeline.training import prepare
-from pipeline.training.job import open_reader
 from workflows.context import load_config
 
 CONTROL = "conv"  # without memory
@@ -152,8 +151,7 @@ def trials(study: Study, options: argparse.Namespace, snapshot_id: str) -> dict[
 
 def of_cell(config: Config, cell: str, snapshot_id: str) -> Config:
     """As many parameters, another cell."""
-    job = prepare(config, snapshot_id)
-    return alike(job, cell, len(open_reader(job, job.splits.validation).forcing_channels))
+    return alike(prepare(config, snapshot_id), cell)
 
 
 def archived(study: Study, options: argparse.Namespace) -> str:

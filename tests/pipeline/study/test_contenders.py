@@ -15,17 +15,17 @@ def job(sample_config: Config) -> TrainingJob:
 def test_cells_differ_in_the_cell_alone_and_have_equal_parameters(job: TrainingJob) -> None:
     wide = changed(job.config, model={"hidden": [24, 24, 24]})
     job = TrainingJob(wide, job.snapshot_id, job.grid, job.splits, job.statistics, None)
-    target = parameters_of(job, 0)
+    target = parameters_of(job)
     for cell in CELLS:
-        config = alike(job, cell, 0)
+        config = alike(job, cell)
         made = TrainingJob(config, job.snapshot_id, job.grid, job.splits, job.statistics, None)
         assert config.model.cell == cell
         assert len(set(config.model.hidden)) == 1
         assert len(config.model.hidden) == 3
-        assert abs(parameters_of(made, 0) - target) < 0.05 * target
+        assert abs(parameters_of(made) - target) < 0.05 * target
         same = config.model_copy(update={"model": wide.model})
         assert same.hash() == wide.hash()
-    assert alike(job, wide.model.cell, 0).hash() == wide.hash()
+    assert alike(job, wide.model.cell).hash() == wide.hash()
 
 
 def test_changed_settings_are_checked(sample_config: Config) -> None:

@@ -82,10 +82,10 @@ def test_the_json_has_every_field_and_no_number_that_json_lacks():
 
 def test_contenders_differ_in_the_cell_alone_and_are_as_large(sample_config):
     job = prepare(sample_config, archive.head(sample_config.archive_path))
-    configs = contenders(job, 0)
+    configs = contenders(job)
     assert list(configs) == list(CELLS)
     assert configs["minconvgru"] is sample_config
-    sizes = [parameters_of(prepare(config, job.snapshot_id), 0) for config in configs.values()]
+    sizes = [parameters_of(prepare(config, job.snapshot_id)) for config in configs.values()]
     assert max(sizes) < 1.35 * min(sizes)  # widths are whole numbers, and these are of 8
     for cell, config in configs.items():
         assert config.model.cell == cell
