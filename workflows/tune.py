@@ -27,13 +27,13 @@ from pipeline.study import (
     Plan,
     Space,
     alone,
-    changed,
     default_space,
     importance_of,
     read_space,
     sample_trials,
     search,
     study_name,
+    with_settings,
 )
 from pipeline.training import TrainingJob, prepare
 from pipeline.training.checkpoints import Checkpoints
@@ -153,7 +153,7 @@ def _settled(config: Config, request: Request) -> Config:
     epochs = request.max_epochs or config.training.epochs
     if request.grace > epochs:
         raise ConfigError(f"--grace must not be above the {epochs} epochs of a trial, got {request.grace}")
-    return changed(config, training={"epochs": epochs, "threads": config.training.threads or 1})
+    return with_settings(config, {"training.epochs": epochs, "training.threads": config.training.threads or 1})
 
 
 def _given_space(request: Request) -> Space | None:

@@ -6,11 +6,12 @@ in the cell alone and have as many parameters. A search looks for good settings:
 the trials of it, `tuning` trains them on Ray Tune, `ending` is how each one ended, `importance` what mattered.
 """
 
-from .contenders import CELLS, alike, changed, parameters_of
+from .contenders import CELLS, alike, parameters_of
 from .ending import Ending
 from .importance import Importance, features, importance_of
 from .results import TrialResult
 from .sampling import Sampled, sample_trials, study_name
+from .settings import with_settings
 from .space import Space, default_space, read_space
 from .trial import Trial, run_trial, score_trial, train_trial
 from .tuning import Plan, Watcher, alone, search
@@ -27,7 +28,6 @@ __all__ = [
     "Watcher",
     "alike",
     "alone",
-    "changed",
     "default_space",
     "features",
     "importance_of",
@@ -39,4 +39,5 @@ __all__ = [
     "search",
     "study_name",
     "train_trial",
+    "with_settings",
 ]

@@ -7,31 +7,15 @@ trial = Trial(cell, alike(job, cell))
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import minconv
 
-from ..config import Config, check_config
+from ..config import Config
 from ..training.job import TrainingJob, forecaster_config
+from .settings import with_settings
 
 CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm")
 _WIDEST = 1024
-
-
-def changed(config: Config, **sections: dict[str, Any] | Any) -> Config:
-    """A configuration with other settings, checked like those of a file.
-
-    Args:
-        config: To start from.
-        sections: New values of a section's fields (``training={"epochs": 3}``), or a plain setting (``seed=1``).
-
-    Raises:
-        ConfigError: A setting is not valid.
-    """
-    tree = config.model_dump(mode="json")
-    for name, values in sections.items():
-        tree[name] = {**(tree[name] or {}), **values} if isinstance(values, dict) else values
-    return check_config(tree)
 
 
 def parameters_of(job: TrainingJob) -> int:
@@ -50,7 +34,7 @@ def alike(job: TrainingJob, cell: str) -> Config:
     target, depth = parameters_of(job), len(job.config.model.hidden)
 
     def wide(width: int) -> Config:
-        return changed(job.config, model={"cell": cell, "hidden": [width] * depth})
+        return with_settings(job.config, {"model.cell": cell, "model.hidden": [width] * depth})
 
     def distance(width: int) -> int:
         return parameters_of(replace(job, config=wide(width))) - target

@@ -26,11 +26,12 @@ from ..cost import time_text
 from ..scorecard import Reference, Scorecard
 from ..training import TrainingJob
 from .budget import Shares, budget_for, duration_text, longest
-from .contenders import CELLS, alike, changed
+from .contenders import CELLS, alike
 from .limits import Hardware, limits, other_work
 from .probe import Probe
 from .projection import Retraining, project
 from .results import TrialResult
+from .settings import with_settings
 from .trial import Trial
 from .verdict import Decision, Evidence, decide, nothing_trained
 
@@ -141,9 +142,10 @@ def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:
 
     Torch does not compile its model, which would take most of a short time, and nothing else ends it sooner.
     """
-    fixed = {"compile": False, "patience": None, "workers": 0}
-    limit = {} if seconds is None else {"epochs": _ENDLESS, "max_seconds": round(seconds, 2)}
-    return Trial(cell, changed(config, training={**fixed, **limit}))
+    settings = {"training.compile": False, "training.patience": None, "training.workers": 0}
+    if seconds is not None:
+        settings |= {"training.epochs": _ENDLESS, "training.max_seconds": round(seconds, 2)}
+    return Trial(cell, with_settings(config, settings))
 
 
 def conclude(

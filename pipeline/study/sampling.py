@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config import Config, check_config
+from ..config import Config
 from ..errors import ConfigError
 from ..training.job import TrainingJob, forecaster_config
+from .settings import value_at, with_settings
 from .space import Space
 from .trial import Trial
 
@@ -55,21 +56,8 @@ def sample_trials(job: TrainingJob, space: Space, seed: int, count: int) -> list
                 "combinations are"
             ) from error
         tree = config.model_dump(mode="json")
-        found.append(Sampled(Trial(f"{number:03d}", config), {key: _at(tree, key) for key in settings}))
+        found.append(Sampled(Trial(f"{number:03d}", config), {key: value_at(tree, key) for key in settings}))
     return found
-
-
-def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
-    """A configuration with other settings, checked like those of a file.
-
-    Raises:
-        ConfigError: They are not valid.
-    """
-    tree = config.model_dump(mode="json")
-    for key, value in settings.items():
-        *sections, name = key.split(".")
-        _at(tree, ".".join(sections))[name] = value
-    return check_config(tree)
 
 
 def study_name(config: Config, snapshot_id: str, space: Space, seed: int, grace: int, reduction: int) -> str:
@@ -79,11 +67,3 @@ def study_name(config: Config, snapshot_id: str, space: Space, seed: int, grace:
     """
     parts = (Trial("", config).key(snapshot_id), space.to_json(), str(seed), str(grace), str(reduction))
     return f"{config.name}-tune-{hashlib.sha256('-'.join(parts).encode()).hexdigest()[:12]}"
-
-
-def _at(tree: dict[str, Any], key: str) -> Any:
-    """What a tree has at a dotted key; the tree itself at an empty one."""
-    node: Any = tree
-    for part in filter(None, key.split(".")):
-        node = node[part]
-    return node

@@ -3,7 +3,7 @@ import pytest
 from pipeline import archive
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.study import CELLS, alike, changed, parameters_of
+from pipeline.study import CELLS, alike, parameters_of, with_settings
 from pipeline.training import TrainingJob, prepare
 
 
@@ -13,7 +13,7 @@ def job(sample_config: Config) -> TrainingJob:
 
 
 def test_cells_differ_in_the_cell_alone_and_have_equal_parameters(job: TrainingJob) -> None:
-    wide = changed(job.config, model={"hidden": [24, 24, 24]})
+    wide = with_settings(job.config, {"model.hidden": [24, 24, 24]})
     job = TrainingJob(wide, job.snapshot_id, job.grid, job.splits, job.statistics, None)
     target = parameters_of(job)
     for cell in CELLS:
@@ -29,8 +29,8 @@ def test_cells_differ_in_the_cell_alone_and_have_equal_parameters(job: TrainingJ
 
 
 def test_changed_settings_are_checked(sample_config: Config) -> None:
-    config = changed(sample_config, training={"epochs": 7}, seed=3)
+    config = with_settings(sample_config, {"training.epochs": 7, "seed": 3})
     assert (config.training.epochs, config.seed, config.training.batch_size) == (7, 3, 2)
     assert config.archive_path == sample_config.archive_path
     with pytest.raises(ConfigError, match="epochz"):
-        changed(sample_config, training={"epochz": 7})
+        with_settings(sample_config, {"training.epochz": 7})

@@ -9,14 +9,14 @@ from pipeline import archive
 from pipeline.config import Config
 from pipeline.errors import TrainingError
 from pipeline.progress import Event
-from pipeline.study import Trial, TrialResult, changed, run_trial, score_trial, train_trial
+from pipeline.study import Trial, TrialResult, run_trial, score_trial, train_trial, with_settings
 from pipeline.study.trial import frames_seen
 from pipeline.training.outcome import event_of
 
 
 @pytest.fixture
 def trial(sample_config: Config) -> Trial:
-    return Trial("one", changed(sample_config, training={"threads": 1}))
+    return Trial("one", with_settings(sample_config, {"training.threads": 1}))
 
 
 @pytest.fixture
@@ -62,16 +62,17 @@ def test_other_data_settings_and_threads_are_another_trial(trial: Trial, snapsho
     keys = {
         trial.key(snapshot),
         trial.key("OTHER"),
-        Trial("one", changed(trial.config, seed=1)).key(snapshot),
-        Trial("one", changed(trial.config, training={"threads": 2})).key(snapshot),
-        Trial("one", changed(trial.config, forecast={"steps": 5})).key(snapshot),
+        Trial("one", with_settings(trial.config, {"seed": 1})).key(snapshot),
+        Trial("one", with_settings(trial.config, {"training.threads": 2})).key(snapshot),
+        Trial("one", with_settings(trial.config, {"forecast.steps": 5})).key(snapshot),
     }
     assert len(keys) == 5
-    assert Trial("two", changed(trial.config, training={"workers": 2})).key(snapshot) == trial.key(snapshot)
+    assert Trial("two", with_settings(trial.config, {"training.workers": 2})).key(snapshot) == trial.key(snapshot)
 
 
 def test_a_loss_that_is_not_finite_is_one_sentence(trial: Trial, snapshot: str, tmp_path: Path) -> None:
-    wild = Trial("wild", changed(trial.config, training={"learning_rate": 1e30, "clip_norm": 1e30, "warmup": 0.0}))
+    settings = {"training.learning_rate": 1e30, "training.clip_norm": 1e30, "training.warmup": 0.0}
+    wild = Trial("wild", with_settings(trial.config, settings))
     with pytest.raises(TrainingError, match="not finite"):
         train_trial(wild, snapshot, tmp_path)
     assert TrialResult.read(wild.folder(tmp_path, snapshot)) is None
@@ -92,7 +93,7 @@ def test_progress_counts_what_ends_the_run_first() -> None:
 
 
 def test_a_timed_trial_is_kept_with_its_curve(trial: Trial, snapshot: str, tmp_path: Path) -> None:
-    timed = Trial("timed", changed(trial.config, training={"epochs": 10**6, "max_seconds": 0.4}))
+    timed = Trial("timed", with_settings(trial.config, {"training.epochs": 10**6, "training.max_seconds": 0.4}))
     events = list[Event]()
     result = score_trial(timed, train_trial(timed, snapshot, tmp_path, events.append), tmp_path)
     training = [event for event in events if event.stage == "training"]
