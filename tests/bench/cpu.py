@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from minconv import Forecaster, ForecasterConfig, keep_freed_memory
 from minconv.scan import cpu, native, scan
+from pipeline.machine import processor_name
 
 CASES = (
     "scan",
@@ -223,9 +224,8 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 def _machine(threads: int, clock: str) -> dict[str, object]:
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
-        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
+        "processor": processor_name(),
         "threads": threads,
         "clock": clock,
         "torch": torch.__version__,

@@ -44,6 +44,7 @@ from pipeline import archive
 from pipeline.config import Config, check_config
 from pipeline.ingest import ingest
 from pipeline.layout import plan
+from pipeline.machine import processor_name
 
 FORMS = ("plain", "deflated", "packed")
 GRID = (180, 360)
@@ -237,9 +238,8 @@ def row(case: Case, turns: dict[str, list[Turn]], peaks: dict[str, int]) -> dict
 def machine() -> dict[str, Any]:
     """What the numbers were measured on, and with."""
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
-        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
