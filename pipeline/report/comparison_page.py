@@ -5,6 +5,7 @@ write_comparison(Path("comparison.html"), ComparisonContent("demo", "demo versio
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from matplotlib.figure import Figure
 
 from ..comparison import Comparison, Interval
 from ..difference import Difference
@@ -21,9 +21,8 @@ from ..fields import long_name
 from ..lead_time import milestones
 from ..scorecard import REFERENCES, Reference
 from .change_curves import change_curves, rmse_curves
-from .embedding import Picture, embed, page_template, replace_file, stylesheet
+from .embedding import NamedFigure, Picture, page_template, stylesheet, write_page
 from .skill_maps import skill_maps
-from .style import png
 from .unit import Unit
 
 
@@ -54,9 +53,7 @@ class ComparisonContent:
 
 def write_comparison(path: Path, content: ComparisonContent) -> None:
     """Draw the figures and write the page, which appears whole or not at all; its folder is made where missing."""
-    pictures = [embed(name, heading, alt, png(figure)) for name, heading, alt, figure in _figures(content)]
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, render(content, pictures).encode())
+    write_page(path, _figures(content), functools.partial(render, content))
 
 
 def render(content: ComparisonContent, pictures: Sequence[Picture]) -> str:
@@ -79,7 +76,7 @@ def render(content: ComparisonContent, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _figures(content: ComparisonContent) -> Iterator[tuple[str, str, str, Figure]]:
+def _figures(content: ComparisonContent) -> Iterator[NamedFigure]:
     """Name, heading, alternative text and figure, in the order of the page."""
     names = ", ".join(str(name) for name in content.found.table["long_name"].values)
     yield "change", "Change of RMSE from A to B", f"Change of RMSE with interval: {names}", change_curves(content.found)

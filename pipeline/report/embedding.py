@@ -11,11 +11,17 @@ import base64
 import os
 import re
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
+from matplotlib.figure import Figure
+
+from .style import png
+
+NamedFigure = tuple[str, str, str, Figure]
 
 _PIXELS = 1.5  # of a figure per CSS pixel
 
@@ -62,6 +68,19 @@ def replace_file(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_page(path: Path, figures: Iterable[NamedFigure], render: Callable[[list[Picture]], str]) -> None:
+    """Draw figures and write the page with them inside, whole or not at all; its folder is made where missing.
+
+    Args:
+        path: The HTML file.
+        figures: Name, heading, alternative text and figure, in the order of the page.
+        render: Makes the page of the pictures.
+    """
+    pictures = [embed(name, heading, alt, png(figure)) for name, heading, alt, figure in figures]
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, render(pictures).encode())
 
 
 def _duration(seconds: float) -> str:

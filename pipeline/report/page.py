@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..fields import long_name
@@ -21,7 +20,7 @@ from ..grid import GridSpec
 from ..scorecard import Scorecard, Skill
 from ..skill import CONFIDENCE, DRAWS
 from .curves import correlation_curves, error_curves, skill_chart, skill_curves, training_curves
-from .embedding import Picture, embed, page_template, replace_file, stylesheet
+from .embedding import NamedFigure, Picture, embed, page_template, replace_file, stylesheet
 from .maps import field_maps
 from .style import png
 from .summary import in_words
@@ -121,7 +120,7 @@ def _interval_note(scorecard: Scorecard) -> str:
     )
 
 
-def _figures(content: ReportContent) -> list[tuple[str, str, str, Figure]]:
+def _figures(content: ReportContent) -> list[NamedFigure]:
     """Name, heading, alternative text and figure, in the order of the page."""
     found = []
     weights = _area_weights(content.truth)

@@ -5,22 +5,20 @@ write_poc(Path("runs/demo/poc/report.html"), PocContent(found, config_yaml, code
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ..cost import time_text
 from ..lead_time import milestones
 from ..scorecard import Reference
 from ..skill import CONFIDENCE
 from ..study.poc import MINCONV, CellFound, ProofOfConcept, skill_of
-from .embedding import Picture, embed, page_template, replace_file, stylesheet
+from .embedding import NamedFigure, Picture, page_template, stylesheet, write_page
 from .poc_figures import cost_bars, learning_curves, skill_by_lead
-from .style import png
 from .unit import Unit
 
 _HEADINGS = {"go": "Go", "no-go": "No-go", "undecided": "Undecided"}
@@ -45,9 +43,7 @@ class PocContent:
 
 def write_poc(path: Path, content: PocContent) -> None:
     """Draw the figures and write the page, which appears whole or not at all; its folder is made where missing."""
-    pictures = [embed(name, heading, alt, png(figure)) for name, heading, alt, figure in _figures(content.found)]
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, render(content, pictures).encode())
+    write_page(path, _figures(content.found), functools.partial(render, content))
 
 
 def render(content: PocContent, pictures: Sequence[Picture]) -> str:
@@ -74,7 +70,7 @@ def render(content: PocContent, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _figures(found: ProofOfConcept) -> Iterator[tuple[str, str, str, Figure]]:
+def _figures(found: ProofOfConcept) -> Iterator[NamedFigure]:
     """Name, heading, alternative text and figure, in the order of the page."""
     if not found.cells:
         return
