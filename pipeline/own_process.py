@@ -21,10 +21,16 @@ T = TypeVar("T")
 _STOP_SECONDS = 10.0
 
 
-def in_own_process(work: Callable[..., T], arguments: tuple[Any, ...], progress: Progress) -> T:
+def in_own_process(work: Callable[..., T], arguments: tuple[Any, ...], progress: Progress, what: str = "a trial") -> T:
     """Call a function of a module, the last of whose arguments is a `Progress`; what it returns or raises comes back.
 
     The process ends with this one, however this one ends, and with any exception that comes up here meanwhile.
+
+    Args:
+        work: Of a module, as the process imports it.
+        arguments: All but the last.
+        progress: Told here what the function tells its last argument.
+        what: The process is for, for the sentence that says that it was ended.
 
     Raises:
         TrainingError: The process was ended, as the system does when memory runs out.
@@ -38,7 +44,7 @@ def in_own_process(work: Callable[..., T], arguments: tuple[Any, ...], progress:
     telling.close()
     watched.close()
     try:
-        found: T = _follow(process, told, progress)
+        found: T = _follow(process, told, progress, what)
         process.join(_STOP_SECONDS)
         return found
     finally:
@@ -50,14 +56,14 @@ def in_own_process(work: Callable[..., T], arguments: tuple[Any, ...], progress:
         told.close()
 
 
-def _follow(process: Any, told: Connection, progress: Progress) -> Any:
+def _follow(process: Any, told: Connection, progress: Progress, what: str) -> Any:
     while True:
         try:
             kind, value = told.recv()
         except EOFError:
             process.join()
             raise TrainingError(
-                f"the process of a trial was ended (exit code {process.exitcode}), most likely for lack of memory; "
+                f"the process of {what} was ended (exit code {process.exitcode}), most likely for lack of memory; "
                 "make training.batch_size, window.history + window.horizon or model.hidden smaller"
             ) from None
         if kind == "event":

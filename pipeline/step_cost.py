@@ -12,12 +12,9 @@ answer, not the end of this process.
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +23,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import machine
-from .errors import TrainingError
+from .own_process import in_own_process
+from .progress import Progress, silent
 from .training.job import TrainingJob
 from .training.local import LocalWorker
 from .training.loop import Training
@@ -81,18 +79,10 @@ def measure(job: TrainingJob) -> StepCost:
         TrainingError: The process was ended, as the system does when memory runs out.
         PipelineError: What the training itself would raise.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(_measured, job).result()
-        except BrokenProcessPool as error:
-            raise TrainingError(
-                "the process of a single training step was ended, most likely for lack of memory; make "
-                "training.batch_size, window.history + window.horizon or model.hidden smaller"
-            ) from error
+    return in_own_process(_measured, (job,), silent, "a single training step")
 
 
-def _measured(job: TrainingJob) -> StepCost:
+def _measured(job: TrainingJob, progress: Progress = silent) -> StepCost:
     options = job.config.training
     torch.set_num_threads(options.threads or max(1, torch.get_num_threads() // options.most_workers))
     device = torch.device("cuda" if options.gpu and torch.cuda.is_available() else "cpu")
