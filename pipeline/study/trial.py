@@ -1,7 +1,7 @@
 """One trial: a configuration trained in a process of its own, scored on the test split, and kept.
 
 What lives here: the two halves of a trial, training and scoring, and doing both in a process. What does not: what is
-kept of it (`results`), which configurations to try (`contenders`, `search`).
+kept of it (`results`), which configurations to try (`contenders`, `sampling`).
 
     result = run_trial(Trial("minconvgru-0", config), snapshot_id, Path("runs/fluid"))
 
@@ -28,9 +28,8 @@ from ..lineage import OUTCOME_SECTIONS, code_hash, model_metadata
 from ..own_process import in_own_process
 from ..progress import Progress, silent
 from ..registry import ModelVersion, RegisteredModel
-from ..training import LocalWorker, TrainingJob, TrainingOutcome, prepare, run_loop
-from ..training.local import device_of, threads_of
-from ..training.outcome import diverged, event_of, outcome_of
+from ..training import TrainingJob, TrainingOutcome, prepare
+from ..training.local import device_of, threads_of, train_in
 from .results import TrialResult
 
 
@@ -117,24 +116,12 @@ def train_trial(
     Raises:
         TrainingError: The loss is not finite, or there is no GPU where one is asked for.
     """
-    config = trial.config
-    job = prepare(config, snapshot_id)
-
-    def listen(message: dict[str, Any]) -> None:
-        if "failure" in message:
-            raise diverged(message["failure"])
-        progress(event_of(message, config.training.epochs, config.training.max_seconds))
-        if message["kind"] == "epoch":
-            on_epoch(message)
-
-    worker = LocalWorker(trial.folder(study, snapshot_id), device_of(config.training.gpu), listen)
+    job, options = prepare(trial.config, snapshot_id), trial.config.training
     clock, cpu = time.perf_counter(), time.process_time()
-    with threads_of(config.training.threads):
-        run_loop(job, worker)
-        threads = torch.get_num_threads()
+    outcome = train_in(trial.folder(study, snapshot_id), job, trial.name, progress, on_epoch)
     clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    outcome = outcome_of(trial.name, worker.checkpoints, clock)
-    return Trained(job, outcome, cpu / clock / threads, machine.peak_bytes(worker.device))
+    share = cpu / clock / (options.threads or torch.get_num_threads())
+    return Trained(job, outcome, share, machine.peak_bytes(device_of(options.gpu)))
 
 
 def score_trial(

@@ -70,16 +70,40 @@ def train_here(job: TrainingJob, name: str, progress: Progress = silent) -> Trai
     Raises:
         TrainingError: There is no GPU where one is asked for, time is out, or a loss is not finite.
     """
+    started, most = time.monotonic(), job.config.training.deadline_seconds
+
+    def in_time(record: dict[str, Any]) -> None:
+        if time.monotonic() - started > most:
+            raise too_late()
+
+    return train_in(job.config.work_dir / "training" / name, job, name, progress, in_time)
+
+
+def train_in(
+    folder: Path, job: TrainingJob, name: str, progress: Progress, on_epoch: Callable[[dict[str, Any]], None]
+) -> TrainingOutcome:
+    """Train in this process with the checkpoints in a folder, from the newest valid one.
+
+    Args:
+        folder: Of the run.
+        job: What to train.
+        name: Of the run.
+        progress: As of `train_here`.
+        on_epoch: Given the record of each finished epoch; what it raises ends the training.
+
+    Raises:
+        TrainingError: There is no GPU where one is asked for, or a loss is not finite.
+    """
     options, started = job.config.training, time.monotonic()
 
     def listen(message: dict[str, Any]) -> None:
         if "failure" in message:
             raise diverged(message["failure"])
         progress(event_of(message, options.epochs, options.max_seconds))
-        if message["kind"] == "epoch" and time.monotonic() - started > options.deadline_seconds:
-            raise too_late()
+        if message["kind"] == "epoch":
+            on_epoch(message)
 
-    worker = LocalWorker(job.config.work_dir / "training" / name, device_of(options.gpu), listen)
+    worker = LocalWorker(folder, device_of(options.gpu), listen)
     with threads_of(options.threads):
         run_loop(job, worker)
     return outcome_of(name, worker.checkpoints, time.monotonic() - started)
