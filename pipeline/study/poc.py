@@ -60,13 +60,18 @@ class CellFound:
         probe: What its parts cost.
         result: Of its trial.
         retraining: Projected for the configuration as written.
-        against: log(RMSE of it / RMSE of the baseline) on the primary metric, with its interval, by baseline.
+        compared: Its scorecard with itself, for what it is against the baselines.
     """
 
     probe: Probe
     result: TrialResult
     retraining: Retraining
-    against: dict[Reference, Interval]
+    compared: Comparison
+
+    @property
+    def against(self) -> dict[Reference, Interval]:
+        """log(RMSE of it / RMSE of the baseline) on the primary metric, with its interval, by baseline."""
+        return {name: change for (model, name), change in self.compared.against.items() if model == "b"}
 
     @property
     def cell(self) -> str:
@@ -142,7 +147,7 @@ def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:
 
     Torch does not compile its model, which would take most of a short time, and nothing else ends it sooner.
     """
-    settings = {"training.compile": False, "training.patience": None, "training.workers": 0}
+    settings: dict[str, Any] = {"training.compile": False, "training.patience": None, "training.workers": 0}
     if seconds is not None:
         settings |= {"training.epochs": _ENDLESS, "training.max_seconds": round(seconds, 2)}
     return Trial(cell, with_settings(config, settings))
@@ -198,8 +203,7 @@ def conclude(
 
 def _found(config: Config, probe: Probe, result: TrialResult) -> CellFound:
     compared = _compared(config.promotion, result.scorecard, result.scorecard)
-    against = {name: change for (model, name), change in compared.against.items() if model == "b"}
-    return CellFound(probe, result, project(config.training, probe, result.step_seconds), against)
+    return CellFound(probe, result, project(config.training, probe, result.step_seconds), compared)
 
 
 def _compared(rules: PromotionConfig, a: Scorecard, b: Scorecard) -> Comparison:
@@ -221,7 +225,7 @@ def _evidence(config: Config, best: CellFound, probes: Sequence[Probe], terms: T
         cell=best.cell,
         baseline=hardest.replace("_", " "),
         change=best.against[hardest],
-        change_text=_compared(rules, card, card).in_words(best.against[hardest]),
+        change_text=best.compared.in_words(best.against[hardest]),
         cases=card.cases,
         minimum_cases=rules.minimum_cases,
         trained_share=best.result.seconds / whole,
@@ -236,17 +240,15 @@ def _evidence(config: Config, best: CellFound, probes: Sequence[Probe], terms: T
 
 def _beside(config: Config, best: CellFound, cells: Sequence[CellFound]) -> tuple[str, ...]:
     """The chosen cell beside the other baselines, and beside the better of the cells that it is to replace."""
-    card, rules = best.result.scorecard, config.promotion
-    own = _compared(rules, card, card)
     told = [
-        f"Against {name.replace('_', ' ')} the RMSE of {best.cell} is {own.in_words(change)}."
+        f"Against {name.replace('_', ' ')} the RMSE of {best.cell} is {best.compared.in_words(change)}."
         for name, change in best.against.items()
         if name != best.hardest
     ]
     others = [one for one in cells if one.cell not in MINCONV]
     if others:
         other = min(others, key=lambda one: one.result.validation_error)
-        compared = _compared(rules, other.result.scorecard, card)
+        compared = _compared(config.promotion, other.result.scorecard, best.result.scorecard)
         told.append(
             f"Against {other.cell} with as many parameters, trained for the same time, its RMSE is "
             f"{compared.in_words(compared.primary)}; a step takes "
