@@ -48,6 +48,9 @@ class TrainingConfig(Section):
 
     epochs: Positive = 8
     batch_size: Positive = Field(1, description="windows per optimizer step, over all workers")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: orthogonal steps for the cells' convolutions, and adamw for all other weights"
+    )
     learning_rate: Annotated[Number, Field(gt=0.0)] = 4e-3
     warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the run with a rising rate")
     schedule: Literal["cosine", "linear", "constant"] = Field(

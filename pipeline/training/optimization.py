@@ -1,7 +1,7 @@
 """One step of the optimizer: forward and backward pass of a batch in parts, gradients of all workers, update.
 
-What lives here: precision, input noise, clipping, learning rate, averaged weights. What does
-not: which batch (`loop`), its parts (`parts`), what is minimised (`objective`).
+What lives here: precision, input noise, clipping, learning rate, averaged weights. What does not: which batch (`loop`),
+its parts (`parts`), what is minimised (`objective`), which optimizer learns which weights (`optimizers`).
 
     optimization = Optimization(objective, worker, config.training, seed=0)
     loss = optimization.step(batch, epoch=3, step=12, progress=0.4)
@@ -24,6 +24,7 @@ from .average import Average
 from .checkpoints import AVERAGE, OPTIMIZER
 from .loader import Batch
 from .objective import Carry, Objective, closed_loop_length, learning_rate_factor
+from .optimizers import optimizers_of
 from .parts import parts
 from .stopwatch import Unmeasured
 from .worker import Worker
@@ -58,14 +59,13 @@ class Optimization:
         if options.compile:
             objective.forecaster.compile()
         self.parallel = worker.wrap(objective)
-        groups = _decay_groups(objective, options.weight_decay)
-        self._optimizer = torch.optim.AdamW(groups, options.learning_rate, fused=True)
+        self._optimizers = optimizers_of(objective, options)
         self._average = None if options.average is None else Average(objective.forecaster, options.average)
 
     @property
     def learning_rate(self) -> float:
         """That of the last step."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        return float(self._optimizers[0].param_groups[0]["lr"])
 
     def step(self, batch: Batch, epoch: int, step: int, progress: float, steps: int = 0) -> Tensor:
         """Learn from a batch.
@@ -83,9 +83,10 @@ class Optimization:
         """
         factor = learning_rate_factor(progress, self._options.warmup, self._options.schedule)
         rate = self._options.learning_rate * factor
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
         closed = closed_loop_length(progress, self._options.closed_loop_steps, self._options.closed_loop_ramp)
         noise = self._noise(batch, epoch, step, closed)
         *before, last = parts(
@@ -110,7 +111,8 @@ class Optimization:
             losses.append(loss.detach())
         with self._stopwatch.part("optimizer"):
             nn.utils.clip_grad_norm_(self._objective.parameters(), self._options.clip_norm)
-            self._optimizer.step()
+            for optimizer in self._optimizers:
+                optimizer.step()
             if self._average is not None:
                 self._average.update(steps)
         return torch.stack(losses).sum()
@@ -121,15 +123,16 @@ class Optimization:
 
     def save(self, folder: Path, metadata: dict[str, Any]) -> None:
         """Write optimizer and averaged weights into a checkpoint."""
-        torch.save(self._optimizer.state_dict(), folder / OPTIMIZER)
+        torch.save([optimizer.state_dict() for optimizer in self._optimizers], folder / OPTIMIZER)
         if self._average is not None:
             with self._average.in_place():
                 minconv.save(folder / AVERAGE, self._objective.forecaster, metadata)
 
     def load(self, folder: Path) -> None:
         """Go on from those of a checkpoint; the Forecaster's weights are there already."""
-        state = torch.load(folder / OPTIMIZER, weights_only=True, map_location=self._worker.device)
-        self._optimizer.load_state_dict(state)
+        states = torch.load(folder / OPTIMIZER, weights_only=True, map_location=self._worker.device)
+        for optimizer, state in zip(self._optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
         if self._average is not None:
             averaged, _ = minconv.load(folder / AVERAGE, self._worker.device)
             self._average.load(list(averaged.parameters()))
@@ -165,12 +168,3 @@ def mix(*numbers: int) -> int:
     for number in numbers:
         mixed = (mixed * 1_000_003 + number + 1) % (2**63 - 1)
     return mixed
-
-
-def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for the weights of convolutions; none for biases, norms and damping, whose zero means nothing."""
-    parameters = list(module.parameters())
-    return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]

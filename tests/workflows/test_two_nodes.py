@@ -259,7 +259,7 @@ def two_steps(config: Config, root: Path, workers: int) -> Config:
 
 def state_of(checkpoint: Path) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """First moments of the optimizer, and the records of the epochs."""
-    optimizer = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    (optimizer,) = torch.load(checkpoint / "optimizer.pt", weights_only=True)
     records = json.loads((checkpoint / "state.json").read_text())["history"]
     return [moments["exp_avg"] for _, moments in sorted(optimizer["state"].items())], records
 

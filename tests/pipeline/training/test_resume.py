@@ -57,9 +57,9 @@ def end_of(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]
         for path in files
         for name, value in minconv.load(path.parent)[0].state_dict().items()
     }
-    optimizer = torch.load(kept.path(newest) / "optimizer.pt", weights_only=True)
-    for number, moments in optimizer["state"].items():
-        tensors |= {f"optimizer/{number}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+    for place, optimizer in enumerate(torch.load(kept.path(newest) / "optimizer.pt", weights_only=True)):
+        for number, moments in optimizer["state"].items():
+            tensors |= {f"optimizer/{place}/{number}/{name}": torch.as_tensor(one) for name, one in moments.items()}
     history = RunState.from_json((kept.path(newest) / "state.json").read_text()).history
     return tensors, [{key: value for key, value in record.items() if key not in MEASURED} for record in history]
 
@@ -93,7 +93,7 @@ def run_until_step(job: TrainingJob, folder: Path, stop_at: set[tuple[int, int]]
     "options",
     [
         {},
-        {"average": 0.9, "accumulate": 2, "truncate": 3, "schedule": "linear"},
+        {"average": 0.9, "accumulate": 2, "truncate": 3, "schedule": "linear", "optimizer": "muon"},
         {"closed_loop_steps": 2, "closed_loop_ramp": (0.3, 0.8), "weight_decay": 0.1, "patience": 1},
         {"precision": "bf16", "batch_size": 5, "accumulate": 3},
     ],

@@ -1,0 +1,104 @@
+"""Muon: steps whose every direction counts alike, for weights that are matrices.
+
+The gradient of a layer's weights, seen as a matrix from inputs to outputs, has few strong directions and many weak
+ones, and an optimizer that follows it learns the strong ones first. Muon replaces the running mean of the gradients by
+the nearest matrix with orthonormal rows (or columns): U V^T of its singular value decomposition U S V^T.
+
+    optimizer = Muon([cell.weight for cell in cells], lr=4e-3)
+
+Why not `torch.optim.Muon`: that takes matrices and no convolutions, and computes in bfloat16, which CPUs without it
+only imitate. What does not live here: which weights learn so (`optimizers`).
+
+Sources: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (the method, the polynomial and
+its coefficients); Liu et al., "Muon is Scalable for LLM Training", 2025, arXiv 2502.16982 (section 2.2: the size of a
+step, by which learning rates are those of AdamW).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+# x -> a·x + b·x³ + c·x⁵ takes singular values in (0, 1] to about 1 (0.7 to 1.2) within five turns.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+TURNS = 5
+# The root mean square of AdamW's steps is 0.2 to 0.4 of the learning rate.
+RMS = 0.2
+TINY = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, made orthogonal; weights of more than two dimensions are [outputs, all the rest].
+
+    Args:
+        params: Weights with at least two dimensions, or groups of them.
+        lr: Learning rate. A step has a root mean square of 0.2 of it.
+        momentum: Share of the running mean of gradients that a step leaves in place.
+        weight_decay: Share of the weights, times the learning rate, that a step takes off.
+
+    Raises:
+        ValueError: A parameter has fewer than two dimensions.
+    """
+
+    def __init__(self, params: ParamsT, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        for parameter in self._parameters():
+            if parameter.ndim < 2:
+                raise ValueError(f"Muon takes weights of at least two dimensions, got shape {tuple(parameter.shape)}")
+
+    def _parameters(self) -> Iterable[Tensor]:
+        return (parameter for group in self.param_groups for parameter in group["params"])
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Change the weights; those without a gradient stay."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self._step(group)
+        return loss
+
+    def _step(self, group: dict[str, Any]) -> None:
+        """All matrices of one shape at once: they are small, and each operation has its price."""
+        alike: defaultdict[tuple[int, int], list[Tensor]] = defaultdict(list)
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                alike[len(parameter), parameter[0].numel()].append(parameter)
+        for shape, parameters in alike.items():
+            means = torch.stack([self._mean(parameter, group["momentum"]).reshape(shape) for parameter in parameters])
+            steps = orthogonal(means).mul_(RMS * max(shape) ** 0.5)
+            for parameter, step in zip(parameters, steps, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(step.view_as(parameter), alpha=group["lr"])
+
+    def _mean(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The running mean with Nesterov's look ahead."""
+        gradient = parameter.grad
+        assert gradient is not None
+        state = self.state[parameter]
+        if not state:
+            state["mean"] = torch.zeros_like(gradient)
+        mean: Tensor = state["mean"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(mean, momentum)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """About the nearest matrices whose singular values are 1, [N, rows, columns]; zero stays zero.
+
+    Newton-Schulz iteration: a matrix X becomes a·X + b·(X Xᵀ) X + c·(X Xᵀ)² X, which changes its singular values alone.
+    """
+    a, b, c = COEFFICIENTS
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=TINY)
+    for _ in range(TURNS):
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x if wide else x.mT
