@@ -77,6 +77,7 @@ class TrainingConfig(Section):
     )
     patience: Positive | None = Field(None, description="stop after this many epochs without a better validation loss")
     max_seconds: Annotated[Number, Field(gt=0.0)] | None = Field(None, description="stop training after this time")
+    max_steps: Positive | None = Field(None, description="stop training after this many optimizer steps")
     accumulate: Positive = Field(
         1, description="parts that a worker computes its windows of a batch in, one after the other: less memory"
     )
@@ -132,6 +133,11 @@ class TrainingConfig(Section):
         if not self.closed_loop_steps:
             raise ValueError("closed_loop_ramp goes with closed_loop_steps, got 0 of them; set their number")
         return self
+
+    def total_steps(self, steps: int) -> int:
+        """Optimizer steps of the run, where an epoch has so many and neither time nor patience ends it."""
+        whole = self.epochs * steps
+        return whole if self.max_steps is None else min(whole, self.max_steps)
 
     @property
     def most_workers(self) -> int:

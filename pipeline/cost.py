@@ -8,6 +8,7 @@ What lives here: arithmetic on a `StepCost`, and its verdicts. What does not: th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from . import machine
@@ -27,7 +28,7 @@ START_SECONDS = 30.0  # Ray and its workers
 
 
 def training_seconds(config: Config, cost: StepCost, splits: Splits) -> float:
-    """All epochs with their validation, without the start of Ray; `max_seconds` cuts it."""
+    """All epochs with their validation, without the start of Ray; `max_steps` and `max_seconds` cut it."""
     options, length = config.training, config.window.history + config.window.horizon
     steps = cost.tiles * len(windows(splits.train, length, config.window.stride)) // options.batch_size
     validated = min(MAX_VALIDATION_WINDOWS, len(windows(splits.validation, length)))
@@ -36,8 +37,9 @@ def training_seconds(config: Config, cost: StepCost, splits: Splits) -> float:
 
 
 def run_seconds(options: TrainingConfig, steps: int, step_seconds: float, validation_seconds: float) -> float:
-    """All epochs of so many steps, each with its validation; `max_seconds` cuts it."""
-    total = options.epochs * (steps * step_seconds + validation_seconds)
+    """All epochs of so many steps, each with its validation; `max_steps` and `max_seconds` cut it."""
+    whole = options.total_steps(steps)
+    total = whole * step_seconds + math.ceil(whole / max(1, steps)) * validation_seconds
     return total if options.max_seconds is None else min(total, options.max_seconds)
 
 

@@ -133,7 +133,7 @@ def budget_for(each: float, probes: Sequence[Probe]) -> float:
 
 def longest(probe: Probe, options: TrainingConfig) -> float:
     """Seconds of training steps of the configuration as written."""
-    whole = options.epochs * probe.epoch_seconds
+    whole = options.total_steps(probe.steps) * probe.step_seconds
     return whole if options.max_seconds is None else min(whole, options.max_seconds)
 
 

@@ -149,7 +149,11 @@ def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:
     """
     settings: dict[str, Any] = {"training.compile": False, "training.patience": None, "training.workers": 0}
     if seconds is not None:
-        settings |= {"training.epochs": _ENDLESS, "training.max_seconds": round(seconds, 2)}
+        settings |= {
+            "training.epochs": _ENDLESS,
+            "training.max_steps": None,
+            "training.max_seconds": round(seconds, 2),
+        }
     return Trial(cell, with_settings(config, settings))
 
 

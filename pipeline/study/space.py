@@ -25,7 +25,14 @@ from ..errors import ConfigError
 DIGITS = 4  # significant ones of a number that is drawn
 _KINDS = ("choice", "uniform", "log")
 # Errors of anomalies are in other units; the search itself ends trials; the rest says where and how it is trained.
-_FIXED = {"model.anomaly", "training.epochs", "training.max_seconds", "training.patience", "training.gpu"}
+_FIXED = {
+    "model.anomaly",
+    "training.epochs",
+    "training.max_seconds",
+    "training.max_steps",
+    "training.patience",
+    "training.gpu",
+}
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def train_in(
     def listen(message: dict[str, Any]) -> None:
         if "failure" in message:
             raise diverged(message["failure"])
-        progress(event_of(message, options.epochs, options.max_seconds))
+        progress(event_of(message, options))
         if message["kind"] == "epoch":
             on_epoch(message)
 

@@ -95,10 +95,12 @@ class Training:
             return False
         errors = [record["validation_loss"] for record in state.history]
         since_best = len(errors) - 1 - errors.index(min(errors))
+        steps = sum(record["steps"] for record in state.history)
         return not state.step and (
             state.epoch >= options.epochs
             or "failure" in state.history[-1]
             or (options.max_seconds is not None and state.seconds >= options.max_seconds)
+            or (options.max_steps is not None and steps >= options.max_steps)
             or (options.patience is not None and since_best >= options.patience)
         )
 
@@ -131,10 +133,11 @@ class Training:
             self._finish_epoch(len(steps))
 
     def _progress(self, steps: int) -> float:
-        """Share of the run that is done, by epochs or by time, whichever is further; the same on all workers."""
-        share = (self.state.epoch + self.state.step / steps) / self.options.epochs
-        limit = self.options.max_seconds
-        return share if limit is None else max(share, self.pace.seconds / limit)
+        """Share of the run that is done, by epochs, steps or time, whichever is furthest; the same on all workers."""
+        state, options = self.state, self.options
+        done = state.epoch * steps + state.step
+        share = done / options.total_steps(steps)
+        return share if options.max_seconds is None else max(share, self.pace.seconds / options.max_seconds)
 
     def _exchange(self, loss: Tensor, first_bad: Tensor, steps: list[list[int]]) -> bool:
         """Clock and losses of all workers; False: a loss is not finite, and the run has failed."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config import TrainingConfig
 from ..errors import TrainingError
 from ..progress import Event
 from .checkpoints import BEST, STATE, Checkpoints
@@ -55,27 +56,26 @@ def outcome_of(name: str, checkpoints: Checkpoints, seconds: float, nodes: Itera
     return TrainingOutcome(name, folder / BEST, tuple(state.history), seconds, tuple(sorted(nodes)))
 
 
-def event_of(message: Mapping[str, Any], epochs: int, limit: float | None = None) -> Event:
+def event_of(message: Mapping[str, Any], options: TrainingConfig) -> Event:
     """A message of a worker (kind ``"step"`` or ``"epoch"``) as progress within a run.
 
     Args:
         message: Of the worker.
-        epochs: Of the run.
-        limit: Seconds of steps that end it; seconds are counted where they are the first to do so.
+        options: Of the run. Seconds are counted where they are the first to end it.
     """
     steps, epoch = message["steps"], message["epoch"]
+    total, limit = options.total_steps(steps), options.max_seconds
     if message["kind"] == "epoch":  # it is the number of finished ones
         values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
-        done, share = epoch * steps, f"epoch {epoch} of {epochs}"
+        done, share = min(epoch * steps, total), f"epoch {epoch} of {options.epochs}"
     else:
         values = {"loss": message["loss"]}
-        done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {epochs}"
+        done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {options.epochs}"
     seconds = message.get("seconds", 0.0)
-    if limit is not None and seconds / limit >= done / max(1, epochs * steps):
-        return Event(
-            "training", round(min(seconds, limit)), max(1, round(limit)), "s", values, share.partition(" of ")[0]
-        )
-    return Event("training", done, epochs * steps, "steps", values, share)
+    epoch_alone = share.partition(" of ")[0]
+    if limit is not None and seconds / limit >= done / max(1, total):
+        return Event("training", round(min(seconds, limit)), max(1, round(limit)), "s", values, epoch_alone)
+    return Event("training", done, total, "steps", values, share if total == options.epochs * steps else epoch_alone)
 
 
 def diverged(failure: str) -> TrainingError:

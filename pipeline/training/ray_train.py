@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import minconv
 
 from ..cluster import Cluster, Mailbox, lean_trainer, worker_timeout
-from ..config import Config, WorkersConfig
+from ..config import Config, TrainingConfig, WorkersConfig
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
 from .checkpoints import Checkpoints
@@ -105,7 +105,7 @@ def _carry_out(
         "threads": threads,
         "deadline": deadline,
     }
-    listener = _Listener(mailbox, options.epochs, progress, deadline, options.max_seconds)
+    listener = _Listener(mailbox, options, progress, deadline)
     with worker_timeout(options.stall_seconds):
         trainer = _trainer(arguments, job.config, name, storage)
         _fit(lean_trainer(trainer) if cluster.local else trainer, listener)
@@ -171,13 +171,11 @@ def _root_cause(error: BaseException) -> BaseException:
 class _Listener:
     """Turns the workers' messages into events while its context lasts, and remembers the first error and the result."""
 
-    def __init__(
-        self, mailbox: Mailbox, epochs: int, progress: Progress, deadline: float, limit: float | None = None
-    ) -> None:
+    def __init__(self, mailbox: Mailbox, options: TrainingConfig, progress: Progress, deadline: float) -> None:
         self.error: PipelineError | None = None
         self.nodes: set[str] = set()
         self.result: Any = None
-        self._mailbox, self._epochs, self._limit, self._progress = mailbox, epochs, limit, progress
+        self._mailbox, self._options, self._progress = mailbox, options, progress
         self._give_up_at = deadline + GRACE_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="training-progress", daemon=True)
@@ -210,7 +208,7 @@ class _Listener:
             elif message["kind"] == "result":
                 self.result = message["result"]
             else:
-                self._progress(event_of(message, self._epochs, self._limit))
+                self._progress(event_of(message, self._options))
 
 
 def _start(packed: dict[str, Any]) -> None:

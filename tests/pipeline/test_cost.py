@@ -36,6 +36,13 @@ def test_time_counts_steps_and_validation() -> None:
     assert cost.training_seconds(config(epochs=3), STEP, SPLITS) == pytest.approx(3 * (5 * 0.5 + 10 * 0.25 / 3))
 
 
+def test_time_ends_with_max_steps_and_the_validation_of_the_epoch_they_end_in() -> None:
+    assert cost.training_seconds(config(epochs=3, max_steps=7), STEP, SPLITS) == pytest.approx(
+        7 * 0.5 + 2 * 10 * 0.25 / 3
+    )
+    assert cost.training_seconds(config(epochs=1, max_steps=7), STEP, SPLITS) == pytest.approx(5 * 0.5 + 10 * 0.25 / 3)
+
+
 def test_time_ends_at_max_seconds() -> None:
     assert cost.training_seconds(config(epochs=1000, max_seconds=60), STEP, SPLITS) == 60
 

@@ -108,7 +108,8 @@ def test_the_budget_for_a_time_gives_that_time(measured, seconds):
     assert divide(budget_for(each, measured) * (1 + 1e-9), measured, ENDLESS).each == pytest.approx(each, rel=1e-4)
 
 
-def test_max_seconds_is_as_long_as_it_gets():
+def test_max_steps_and_max_seconds_are_as_long_as_it_gets():
+    assert longest(made_probe(), TrainingConfig(epochs=8, max_steps=1)) == made_probe().step_seconds
     assert longest(made_probe(), TrainingConfig(epochs=8)) == pytest.approx(40)
     assert longest(made_probe(), TrainingConfig(epochs=8, max_seconds=12)) == 12
 

@@ -6,7 +6,7 @@ import pytest
 
 import minconv
 from pipeline import archive
-from pipeline.config import Config
+from pipeline.config import Config, TrainingConfig
 from pipeline.errors import TrainingError
 from pipeline.progress import Event
 from pipeline.study import Trial, TrialResult, run_trial, score_trial, train_trial, with_settings
@@ -85,11 +85,19 @@ def test_a_cut_epoch_counts_what_was_seen() -> None:
 
 def test_progress_counts_what_ends_the_run_first() -> None:
     message = {"kind": "step", "epoch": 1, "step": 4, "steps": 10, "loss": 0.5, "seconds": 6.2}
-    assert event_of(message, 3) == Event("training", 15, 30, "steps", {"loss": 0.5}, "epoch 2 of 3")
-    assert event_of(message, 3, 100.0) == Event("training", 15, 30, "steps", {"loss": 0.5}, "epoch 2 of 3")
-    assert event_of(message, 10**6, 8.0) == Event("training", 6, 8, "s", {"loss": 0.5}, "epoch 2")
-    late = event_of({**message, "seconds": 9.0}, 10**6, 8.0)
+    assert event_of(message, TrainingConfig(epochs=3)) == Event(
+        "training", 15, 30, "steps", {"loss": 0.5}, "epoch 2 of 3"
+    )
+    assert event_of(message, TrainingConfig(epochs=3, max_seconds=100.0)) == Event(
+        "training", 15, 30, "steps", {"loss": 0.5}, "epoch 2 of 3"
+    )
+    timed = TrainingConfig(epochs=10**6, max_seconds=8.0)
+    assert event_of(message, timed) == Event("training", 6, 8, "s", {"loss": 0.5}, "epoch 2")
+    late = event_of({**message, "seconds": 9.0}, timed)
     assert (late.done, late.total) == (8, 8)
+    counted = TrainingConfig(epochs=10**6, max_steps=18)
+    assert event_of(message, counted) == Event("training", 15, 18, "steps", {"loss": 0.5}, "epoch 2")
+    assert event_of({**message, "kind": "epoch", "epoch": 2}, counted).done == 18
 
 
 def test_a_timed_trial_is_kept_with_its_curve(trial: Trial, snapshot: str, tmp_path: Path) -> None:

@@ -61,6 +61,28 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_reason(
     assert last["epoch"] < 5
 
 
+def test_a_number_of_steps_is_kept_to_in_the_middle_of_an_epoch(
+    sample_config: Config, snapshot_of: Snapshot, tmp_path: Path
+) -> None:
+    config = changed(sample_config, "training", epochs=1)
+    run_loop(job_of(config, snapshot_of), LocalWorker(tmp_path / "epoch"))
+    steps = result(tmp_path / "epoch")[1][0]["steps"]
+    # as many steps, cut by the epoch's end or not, are the same training
+    counted = changed(sample_config, "training", epochs=1000, max_steps=steps)
+    run_loop(job_of(counted, snapshot_of), LocalWorker(tmp_path / "counted"))
+    assert [one["train_loss"] for one in result(tmp_path / "counted")[1]] == [
+        one["train_loss"] for one in result(tmp_path / "epoch")[1]
+    ]
+    messages: list[dict[str, Any]] = []
+    more = changed(sample_config, "training", epochs=1000, max_steps=steps + 1, average=0.5)
+    run_loop(job_of(more, snapshot_of), LocalWorker(tmp_path / "more", listener=messages.append))
+    history = result(tmp_path / "more")[1]
+    assert len(history) == 2
+    assert history[-1]["learning_rate"] == pytest.approx(0.0, abs=1e-4)
+    run_loop(job_of(more, snapshot_of), LocalWorker(tmp_path / "more"))
+    assert len(result(tmp_path / "more")[1]) == 2  # it was finished
+
+
 def test_patience_and_time_stop_early(sample_config: Config, snapshot_of: Snapshot, tmp_path: Path) -> None:
     slow = changed(sample_config, "training", epochs=50, learning_rate=1e-12, patience=2)
     run_loop(job_of(slow, snapshot_of), LocalWorker(tmp_path / "patience"))

@@ -16,7 +16,7 @@ import torch
 import minconv
 from pipeline import archive
 from pipeline.cluster import Cluster, Node, connect
-from pipeline.config import Config
+from pipeline.config import Config, TrainingConfig
 from pipeline.errors import ClusterError, ConfigError, TrainingError
 from pipeline.progress import Event
 from pipeline.training import LocalWorker, TrainingJob, prepare, run_loop, train
@@ -65,7 +65,7 @@ def test_steps_and_epochs_count_towards_one_total():
         {"kind": "step", "epoch": 1, "step": 4, "steps": 10, "loss": 0.5},
         {"kind": "epoch", "epoch": 2, "steps": 10, "train_loss": 0.4, "validation_loss": 0.3},
     ]
-    with _Listener(box, 3, events.append, time.time() + 60):
+    with _Listener(box, TrainingConfig(epochs=3), events.append, time.time() + 60):
         pass
     assert [(e.done, e.total, e.unit, e.message) for e in events] == [
         (15, 30, "steps", "epoch 2 of 3"),
@@ -77,7 +77,7 @@ def test_steps_and_epochs_count_towards_one_total():
 
 def test_a_run_that_does_not_end_by_itself_is_given_up(monkeypatch):
     monkeypatch.setattr("pipeline.training.ray_train.GRACE_SECONDS", 0.0)
-    listener = _Listener(Box(), 3, lambda event: None, time.time() + 0.2)
+    listener = _Listener(Box(), TrainingConfig(epochs=3), lambda event: None, time.time() + 0.2)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), listener:
         time.sleep(100)
@@ -88,7 +88,7 @@ def test_a_run_that_does_not_end_by_itself_is_given_up(monkeypatch):
 def test_the_first_error_of_a_worker_is_kept():
     box = Box()
     box.messages = [{"kind": "error", "error": ConfigError(text)} for text in ("first", "second")]
-    listener = _Listener(box, 3, lambda event: None, time.time() + 60)
+    listener = _Listener(box, TrainingConfig(epochs=3), lambda event: None, time.time() + 60)
     with listener:
         pass
     assert str(listener.error) == "first"
