@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Study:
-    """A task and its recipe: a shipped configuration and what is set on top of it."""
+    """A task and its recipe.
+
+    Attributes:
+        config: Name of a shipped configuration.
+        settings: What is set on top of it.
+        seconds: Training time; None: as many epochs as the configuration has.
+        ablation: One change of the recipe at a time.
+        published: Changes that make the recipe of the paper's code of it.
+    """
 
     config: str
     settings: tuple[str, ...]
-    seconds: float | None  # None: as many epochs as the configuration has
+    seconds: float | None
     ablation: dict[str, tuple[str, ...]]
+    published: tuple[str, ...] = ()
 
 
 FLUID = Study(
@@ -44,7 +53,21 @@ FLUID = Study(
         "learning rate 8e-3": ("training.learning_rate=0.008",),
         "last 20 of 40 frames in closed loop": ("training.closed_loop_steps=20",),
     },
+    # the whole state through a LayerNorm([H, W]) after the last layer; Adam, teacher-forced, no noise
+    published=(
+        "model.patch=1",
+        "model.norm=layer_hw",
+        "model.post_norm=true",
+        "model.tendency=false",
+        "training.optimizer=adamw",
+        "training.loss=mse",
+        "training.learning_rate=0.001",
+        "training.warmup=0",
+        "training.input_noise=0",
+    ),
 )
+# Noise of a third of the field's spread on every frame: what a model without memory sees of it is one noisy frame.
+NOISY = replace(FLUID, settings=(*FLUID.settings, "generate.noise=0.3"), seconds=120.0)
 WFDE5 = Study(
     config="wfde5_gb",
     settings=(),
@@ -82,4 +105,4 @@ ERSST = Study(
         if name not in ("two layers of 16", "input noise 0.1", "two epochs", "weight decay 1")
     },
 )
-STUDIES = {"fluid": FLUID, "demo": DEMO, "wfde5": WFDE5, "ersst": ERSST}
+STUDIES = {"fluid": FLUID, "noisy": NOISY, "demo": DEMO, "wfde5": WFDE5, "ersst": ERSST}
