@@ -17,7 +17,7 @@ step, by which learning rates are those of AdamW).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,6 +38,8 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: Weights with at least two dimensions, or groups of them.
         lr: Learning rate. A step has a root mean square of 0.2 of it.
+        blocks: Matrices that a weight consists of, one below the other, each made orthogonal by itself: the gates of a
+            cell whose convolution makes all of them at once.
         momentum: Share of the running mean of gradients that a step leaves in place.
         weight_decay: Share of the weights, times the learning rate, that a step takes off.
 
@@ -45,14 +47,17 @@ class Muon(torch.optim.Optimizer):
         ValueError: A parameter has fewer than two dimensions.
     """
 
-    def __init__(self, params: ParamsT, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        for parameter in self._parameters():
-            if parameter.ndim < 2:
-                raise ValueError(f"Muon takes weights of at least two dimensions, got shape {tuple(parameter.shape)}")
-
-    def _parameters(self) -> Iterable[Tensor]:
-        return (parameter for group in self.param_groups for parameter in group["params"])
+    def __init__(
+        self, params: ParamsT, lr: float, blocks: int = 1, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "blocks": blocks, "momentum": momentum, "weight_decay": weight_decay})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                shape = tuple(parameter.shape)
+                if len(shape) < 2:
+                    raise ValueError(f"Muon takes weights of at least two dimensions, got shape {shape}")
+                if shape[0] % group["blocks"]:
+                    raise ValueError(f"blocks must divide the first dimension, got {group['blocks']} for shape {shape}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -67,16 +72,17 @@ class Muon(torch.optim.Optimizer):
 
     def _step(self, group: dict[str, Any]) -> None:
         """All matrices of one shape at once: they are small, and each operation has its price."""
-        alike: defaultdict[tuple[int, int], list[Tensor]] = defaultdict(list)
+        blocks: int = group["blocks"]
+        alike: defaultdict[tuple[int, int, int], list[Tensor]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
-                alike[len(parameter), parameter[0].numel()].append(parameter)
+                alike[blocks, len(parameter) // blocks, parameter[0].numel()].append(parameter)
         for shape, parameters in alike.items():
-            means = torch.stack([self._mean(parameter, group["momentum"]).reshape(shape) for parameter in parameters])
-            steps = orthogonal(means).mul_(RMS * max(shape) ** 0.5)
-            for parameter, step in zip(parameters, steps, strict=True):
+            means = torch.cat([self._mean(parameter, group["momentum"]).reshape(shape) for parameter in parameters])
+            steps = orthogonal(means).mul_(RMS * max(shape[1:]) ** 0.5)
+            for parameter, step in zip(parameters, steps.split(blocks), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(step.view_as(parameter), alpha=group["lr"])
+                parameter.sub_(step.reshape(parameter.shape), alpha=group["lr"])
 
     def _mean(self, parameter: Tensor, momentum: float) -> Tensor:
         """The running mean with Nesterov's look ahead."""

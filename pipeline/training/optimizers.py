@@ -9,6 +9,8 @@ What does not live here: a step of the training (`optimization`), the learning r
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
@@ -22,10 +24,15 @@ def optimizers_of(objective: Objective, options: TrainingConfig) -> tuple[Optimi
     decay = options.weight_decay
     if options.optimizer == "adamw":
         return (_adamw(list(objective.parameters()), options.learning_rate, decay),)
-    convolutions, others = [], []
-    for name, parameter in objective.named_parameters():
-        (convolutions if ".cell." in name and parameter.ndim > 1 else others).append(parameter)
-    return Muon(convolutions, options.learning_rate, weight_decay=decay), _adamw(others, options.learning_rate, decay)
+    convolutions: defaultdict[int, list[nn.Parameter]] = defaultdict(list)  # by how many gates they make
+    for layer, hidden in zip(objective.forecaster.layers, objective.forecaster.config.hidden, strict=True):
+        for name, parameter in layer.named_parameters():
+            if name.startswith("cell.") and parameter.ndim > 1:
+                convolutions[len(parameter) // hidden].append(parameter)
+    known = {id(parameter) for several in convolutions.values() for parameter in several}
+    others = [parameter for parameter in objective.parameters() if id(parameter) not in known]
+    groups = [{"params": several, "blocks": gates} for gates, several in convolutions.items()]
+    return Muon(groups, options.learning_rate, weight_decay=decay), _adamw(others, options.learning_rate, decay)
 
 
 def _adamw(parameters: list[nn.Parameter], rate: float, decay: float) -> AdamW:

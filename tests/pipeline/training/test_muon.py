@@ -70,6 +70,21 @@ def test_weak_directions_are_learned_as_soon_as_strong_ones() -> None:
     assert float((weight - goal).detach().abs().max()) < 0.05
 
 
+def test_blocks_are_matrices_of_their_own() -> None:
+    generator = torch.Generator().manual_seed(2)
+    halves = [torch.randn(4, 3, 3, 3, generator=generator) for _ in range(2)]
+    apart = [torch.nn.Parameter(torch.zeros(4, 3, 3, 3)) for _ in halves]
+    together = torch.nn.Parameter(torch.zeros(8, 3, 3, 3))
+    together.grad = torch.cat(halves)
+    for weight, gradient in zip(apart, halves, strict=True):
+        weight.grad = gradient
+    Muon([{"params": [together], "blocks": 2}], lr=0.1).step()
+    Muon(apart, lr=0.1).step()
+    torch.testing.assert_close(together.detach(), torch.cat(apart).detach(), atol=1e-7, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"blocks must divide the first dimension, got 3 for shape \(8, 3, 3, 3\)"):
+        Muon([together], lr=0.1, blocks=3)
+
+
 def test_a_weight_without_gradient_stays_and_weight_decay_shrinks() -> None:
     still, shrinking = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2, 3))
     shrinking.grad = torch.zeros(2, 3)
