@@ -38,7 +38,14 @@ FLUID = Study(
     seconds=225.0,
     ablation={
         "the recipe": (),
+        "AdamW": ("training.optimizer=adamw",),
+        "mean squared error": ("training.loss=mse",),
+        "AdamW, mean squared error": ("training.optimizer=adamw", "training.loss=mse"),
         "whole state, not tendency": ("model.tendency=false",),
+        "tendency statistics": ("model.tendency_scale=statistics",),
+        "position": ("forcings=[position]",),
+        "four layers of 48": ("model.hidden=[48, 48, 48, 48]",),
+        "patch 4": ("model.patch=4",),
         "patch 1": ("model.patch=1",),
         "LayerNorm([H, W])": ("model.norm=layer_hw",),
         "norm after the layer": ("model.post_norm=true",),
@@ -74,6 +81,9 @@ WFDE5 = Study(
     seconds=None,
     ablation={
         "the recipe": (),
+        "Muon": ("training.optimizer=muon",),
+        "Muon, loss of logarithms": ("training.optimizer=muon", "training.loss=log_mse"),
+        "loss of logarithms": ("training.loss=log_mse",),
         "0.2 for all, not each variable's change": ("model.tendency_scale=0.2",),
         "fields, not anomalies": ("model.anomaly=false",),
         "no damping": ("model.damping=false",),
@@ -89,7 +99,7 @@ WFDE5 = Study(
         "averaged weights": ("training.average=0.99",),
     },
 )
-DEMO = Study(config="demo", settings=(), seconds=60.0, ablation=FLUID.ablation)
+DEMO = Study(config="demo", settings=(), seconds=60.0, ablation=FLUID.ablation, published=FLUID.published)
 ERSST = Study(
     config="ersst",
     settings=(),
