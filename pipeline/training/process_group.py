@@ -15,6 +15,7 @@ import datetime
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported, but not by name
 
 
 def join(backend: str, timeout: float) -> None:
@@ -30,12 +31,12 @@ def join(backend: str, timeout: float) -> None:
 
     context, limit = ray.train.get_context(), datetime.timedelta(seconds=timeout)
     rank, size = context.get_world_rank(), context.get_world_size()
-    host, store = ray.util.get_node_ip_address(), None
+    host, port, store = ray.util.get_node_ip_address(), 0, None
     if rank == 0:  # at a port that the system chooses
-        store = torch.distributed.TCPStore(host, 0, size, is_master=True, timeout=limit, wait_for_workers=False)
-    place = broadcast_from_rank_zero(None if store is None else (host, store.port))
-    if store is None:
-        store = torch.distributed.TCPStore(*place, size, is_master=False, timeout=limit, wait_for_workers=False)
+        store = TCPStore(host, 0, size, is_master=True, timeout=limit, wait_for_workers=False)
+        port = store.port
+    host, port = broadcast_from_rank_zero((host, port))
+    store = store or TCPStore(host, port, size, is_master=False, timeout=limit, wait_for_workers=False)
     torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=limit)
 
 
