@@ -53,8 +53,7 @@ test: install ## the tests, without slow ones and those that start Ray
 
 .PHONY: test-slow
 test-slow: install ## the slow tests and those that start Ray
-	$(RUN) pytest $(SIDE_BY_SIDE) -m 'slow and not cluster and not services and not gpu'
-	$(RUN) pytest -m 'cluster and not services and not gpu'
+	$(RUN) pytest $(SIDE_BY_SIDE) --no-loadscope-reorder -m '(slow or cluster) and not services and not gpu'
 
 .PHONY: test-services
 test-services: install ## MLflow on PostgreSQL (its programs must be installed) and an S3-compatible server

@@ -43,6 +43,12 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Ray first: they take longest, and what comes after them fills the cores to the end."""
+    first = {item.path for item in items if item.get_closest_marker("cluster")}
+    items.sort(key=lambda item: item.path not in first)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _own_mlflow() -> Iterator[None]:
     """A file of tests that leaves MLflow's servers set fails: the next one would speak to them."""

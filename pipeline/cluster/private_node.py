@@ -6,13 +6,14 @@ What lives here: what is left out where Ray ends with this process. What does no
         ray.init(address="local")
     lean_trainer(trainer).fit()
 
-Ray has no options for this, so some of its inner functions are replaced. A Ray that has no such functions is left as it
-is: everything works, and starts later.
+Ray has no options for this, so some of its inner functions are replaced. A Ray that has no such functions, or whose
+functions take something else, is left as it is: everything works, and starts later.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,13 +35,13 @@ def lean_node() -> Iterator[None]:
     class LeanNode(before):  # type: ignore[misc,valid-type]
         """A head node that nothing is added to, that no one looks at, and whose logs stay files."""
 
-        def start_monitor(self) -> None:
+        def start_monitor(self, *_: Any, **__: Any) -> None:
             """No autoscaler."""
 
-        def start_api_server(self, **_: Any) -> None:
+        def start_api_server(self, *_: Any, **__: Any) -> None:
             """No dashboard, which is started even where it is not asked for."""
 
-        def start_log_monitor(self) -> None:
+        def start_log_monitor(self, *_: Any, **__: Any) -> None:
             """No forwarder of the workers' output."""
 
     module.Node = LeanNode
@@ -52,8 +53,6 @@ def lean_node() -> Iterator[None]:
 
 def lean_trainer(trainer: Any) -> Any:
     """A Ray trainer that starts its controller, a barrier and the workers, and nothing else; the trainer itself."""
-    if not hasattr(trainer, "_initialize_and_run_controller"):
-        return trainer
     try:
         start = _lean_start()
     except (ImportError, AttributeError):  # another Ray
@@ -68,6 +67,15 @@ def _lean_start() -> Any:
     from ray.train.v2._internal.execution.controller import TrainController
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
     from ray.train.v2._internal.execution.worker_group import WorkerGroup
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    for name, parameters in (("__init__", {"scaling_policy", "callbacks"}), ("run", set()), ("get_result", set())):
+        _expect(TrainController, name, *parameters, others=True)  # Ray adds one of its own when it makes an actor of it
+    _expect(DataParallelTrainer, "_initialize_and_run_controller", "self", "controller_init_kwargs")
+    _expect(FixedScalingPolicy, "__init__", "self", "scaling_config")
+    _expect(FixedScalingPolicy, "after_controller_start", "self", "train_run_context")
+    _expect(FixedScalingPolicy, "_maybe_send_resource_request", "self")
+    _expect(WorkerGroup, "_get_worker_runtime_env", "custom_runtime_env")
 
     class OwnNode(FixedScalingPolicy):
         """As many workers as were asked for, and no autoscaler to tell."""
@@ -96,3 +104,14 @@ def _lean_start() -> Any:
         return ray.get(controller.get_result.remote())
 
     return start
+
+
+def _expect(owner: type, name: str, *parameters: str, others: bool = False) -> None:
+    """Check that a function of Ray takes what is known of it: these parameters, and, where it may, others.
+
+    Raises:
+        AttributeError: It is not there, or takes something else.
+    """
+    found = tuple(inspect.signature(getattr(owner, name)).parameters)
+    if not (set(parameters) <= set(found) if others else parameters == found):
+        raise AttributeError(f"{owner.__name__}.{name} takes {found}, expected {parameters}")

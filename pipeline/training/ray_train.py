@@ -1,6 +1,7 @@
-"""Training on Ray: a Ray Train worker group around `run_loop`, with DistributedDataParallel (gloo on CPU, nccl on GPU).
+"""Training on Ray: a Ray Train worker group around `run_loop`, with DistributedDataParallel.
 
-What lives here: resources, workers, progress. What does not: the loop itself (`loop`).
+What lives here: resources, workers, progress. What does not: the loop itself (`loop`), how workers find each other
+(`process_group`).
 
     with cluster.connect() as ray_cluster:
         outcome = train(job, run_name(config, snapshot_id), ray_cluster, progress)
@@ -29,6 +30,7 @@ from ..cluster import Cluster, Mailbox, lean_trainer, worker_timeout
 from ..config import Config, TrainingConfig, WorkersConfig
 from ..errors import PipelineError, TrainingError
 from ..progress import Progress, silent
+from . import process_group
 from .checkpoints import Checkpoints
 from .job import TrainingJob
 from .loop import run_loop
@@ -115,16 +117,16 @@ def _carry_out(
 def _trainer(arguments: dict[str, Any], config: Config, name: str, storage: Path) -> Any:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     options = config.training
     wanted = options.workers
     resize_seconds = wanted.resize_seconds if isinstance(wanted, WorkersConfig) else math.inf
     resources = {"CPU": arguments["threads"], **({"GPU": 1} if options.gpu else {})}
-    trainer = TorchTrainer(
+    trainer = DataParallelTrainer(
         _start,
         train_loop_config={"arguments": ray.put(arguments)},
-        torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo", timeout_s=round(options.stall_seconds)),
+        backend_config=process_group.together(),
         scaling_config=ScalingConfig(
             num_workers=(wanted.min, wanted.max) if isinstance(wanted, WorkersConfig) else wanted,
             elastic_resize_monitor_interval_s=resize_seconds,
@@ -225,8 +227,9 @@ def _ray_worker(arguments: dict[str, Any]) -> None:
     tempfile.tempdir = None if arguments["scratch"] is None else str(arguments["scratch"])
     mailbox: Mailbox = arguments["mailbox"]
     try:
-        worker = _RayWorker(arguments["folder"], arguments["deadline"], mailbox)
+        worker = _RayWorker(arguments)
         result = arguments["task"](arguments["job"], worker)
+        process_group.leave()
         if result is not None and worker.rank == 0:
             mailbox.put({"kind": "result", "result": result}, wait=True)
     except PipelineError as error:  # raised on, Ray would try again what cannot succeed
@@ -236,7 +239,7 @@ def _ray_worker(arguments: dict[str, Any]) -> None:
 class _RayWorker:
     """A `worker.Worker` inside a Ray Train worker group."""
 
-    def __init__(self, folder: Path, deadline: float, mailbox: Mailbox) -> None:
+    def __init__(self, arguments: dict[str, Any]) -> None:
         import ray.train
         import ray.train.torch
 
@@ -244,10 +247,15 @@ class _RayWorker:
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
-        self.checkpoints = Checkpoints(folder)
-        self._deadline = deadline
-        self._mailbox = mailbox
-        mailbox.put({"kind": "worker", "node": ray.get_runtime_context().get_node_id()})
+        self.checkpoints = Checkpoints(arguments["folder"])
+        self._deadline: float = arguments["deadline"]
+        self._mailbox: Mailbox = arguments["mailbox"]
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self.world_size > 1:
+            options: TrainingConfig = arguments["job"].config.training
+            process_group.join("nccl" if options.gpu else "gloo", options.stall_seconds)
+        self._mailbox.put({"kind": "worker", "node": ray.get_runtime_context().get_node_id()})
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DistributedDataParallel where there is more than one worker."""

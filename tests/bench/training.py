@@ -4,6 +4,7 @@
     python tests/bench/training.py --case checkpoints  # seconds of one, as a share of the steps between two
     python tests/bench/training.py --case options      # a step with bf16, compile, an average, in parts, ...
     python tests/bench/training.py --case scaling      # profiles of one and two workers, and the model up to 64
+    python tests/bench/training.py --case buckets      # settings of DistributedDataParallel, two workers
 
 The demo's fluid and model, one CPU thread each worker. Contestants take turns in rounds; ratios are medians over the
 rounds of one run with their range. Times of steps are those of the last epoch, without start-up and warm-up.
@@ -15,7 +16,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +27,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from torch import Tensor, nn
 
 import minconv
 from pipeline import archive
@@ -36,9 +35,10 @@ from pipeline.training import LocalWorker, StepProfile, TrainingJob, prepare, pr
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.loop import Training
 from pipeline.training.outcome import outcome_of
+from tests.bench.buckets import buckets
 from tests.bench.fluid import BATCH, archived_fluid
+from tests.bench.process_group import ProcessGroup, torchrun
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # Of the model of scaling: what a network of a GPU cluster has (400 Gb/s InfiniBand) and what one exchange of it waits.
 BANDWIDTH, LATENCY = 50e9, 5e-6
 
@@ -54,31 +54,9 @@ def step_seconds(history: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> 
     return float((history[-1]["seconds"] - history[-2]["seconds"]) / history[-1]["steps"])
 
 
-class ProcessGroup:
-    """A worker of a group that torchrun has started; all else is Ray Train's."""
-
-    def __init__(self, folder: Path) -> None:
-        torch.distributed.init_process_group("gloo")
-        self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        self.device, self.checkpoints = torch.device("cpu"), Checkpoints(folder)
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
-
-    def total(self, values: Tensor) -> Tensor:
-        torch.distributed.all_reduce(values)
-        return values
-
-    def report(self, record: dict[str, Any]) -> None: ...
-
-    def say(self, message: dict[str, Any]) -> None: ...
-
-
 def under_torchrun(root: Path, samples: int, folder: Path) -> float:
     """Seconds of a step of the same loop."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
-    command += ["--worker", str(root), "--samples", str(samples), "--folder", str(folder)]
-    subprocess.run(command, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    torchrun(__file__, "--worker", root, "--samples", samples, "--folder", folder)
     return step_seconds(outcome_of("torchrun", Checkpoints(folder), 0.0).history)
 
 
@@ -191,6 +169,7 @@ CASES: dict[str, Callable[[Path, int, int], None]] = {
     "checkpoints": checkpoints,
     "options": options,
     "scaling": scaling,
+    "buckets": buckets,
 }
 
 

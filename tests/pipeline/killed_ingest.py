@@ -6,8 +6,9 @@ python -m tests.pipeline.killed_ingest FOLDER errors [--scenario NAME ...]     #
 python -m tests.pipeline.killed_ingest FOLDER random --kills 60 --seed 0       # kill -9 by another process at any time
 python -m tests.pipeline.killed_ingest FOLDER record                           # which failpoints are reached
 
-One line of JSON for each case, then a table. This process imports what all need, opens nothing, and forks a child for
-every piece of work: each is a process of its own (Icechunk must not be open when a process forks).
+Several may be given: what they start from is made once. One line of JSON for each case, then a table. This process
+imports what all need, opens nothing, and forks a child for every piece of work: each is a process of its own (Icechunk
+must not be open when a process forks).
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ class Place:
 
     folder: Path
     sound: dict[str, Any] = field(default_factory=dict)
+    reached: dict[str, list[str]] = field(default_factory=dict)
 
     def serve(self, source: str) -> None:
         """Let the input folder hold these files."""
@@ -403,6 +405,8 @@ def require(found: dict[str, Any]) -> Any:
 
 def recorded(place: Place, scenario: Scenario) -> list[str]:
     """The points that a scenario reaches, in order."""
+    if scenario.name in place.reached:
+        return place.reached[scenario.name]
     config = place.fresh(scenario, "recorded")
 
     def work() -> list[str]:
@@ -415,7 +419,8 @@ def recorded(place: Place, scenario: Scenario) -> list[str]:
                     raise
         return killer.reached
 
-    return list(require(done(work, place.folder)))
+    place.reached[scenario.name] = list(require(done(work, place.folder)))
+    return place.reached[scenario.name]
 
 
 def occurrences(reached: list[str]) -> Iterator[tuple[str, int]]:
@@ -425,9 +430,13 @@ def occurrences(reached: list[str]) -> Iterator[tuple[str, int]]:
         yield name, counts[name]
 
 
-def at_points(place: Place, scenario: Scenario, errors: Sequence[int] = (0,)) -> Iterator[dict[str, Any]]:
-    """Kill, or fail (with one of the errors, by turns), at each occurrence of each point."""
-    for number, (point, nth) in enumerate(occurrences(recorded(place, scenario))):
+def at_points(
+    place: Place, scenario: Scenario, errors: Sequence[int] = (0,), ends: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Kill, or fail (with one of the errors, by turns), at each occurrence of each point, or at its first and last."""
+    reached = recorded(place, scenario)
+    times = [(name, nth) for name, nth in occurrences(reached) if not ends or nth in (1, reached.count(name))]
+    for number, (point, nth) in enumerate(times):
         if point == scenario.fails_at and nth == 1:
             continue
         config, error = place.fresh(scenario, "case"), errors[number % len(errors)]
@@ -497,36 +506,40 @@ def at_any_time(place: Place, names: list[str], kills: int, seed: int) -> Iterat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("how", choices=["record", "points", "errors", "random"])
+    parser.add_argument("how", nargs="+", choices=["record", "points", "errors", "random"])
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
     parser.add_argument("--by-turns", action="store_true", help="one of the errors at each point, not both")
+    parser.add_argument("--ends", action="store_true", help="errors the first and last time a point is reached only")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     writing.SLAB_BYTES = 1  # a slab for every shard
-    names = chosen.scenario or [name for name in SCENARIOS if chosen.how != "random" or "fails" not in name]
-    place = prepare(chosen.folder.absolute(), names)
-    if chosen.how == "record":
-        for name in names:
-            print(json.dumps({"scenario": name, "reached": recorded(place, SCENARIOS[name])}))
-        return
-    if chosen.how == "random":
-        cases = at_any_time(place, names, chosen.kills, chosen.seed)
-    else:
-        each: list[Sequence[int]] = [ERRORS] if chosen.by_turns else [(error,) for error in ERRORS]
-        passes = each if chosen.how == "errors" else [(0,)]
-        cases = (case for name in names for errors in passes for case in at_points(place, SCENARIOS[name], errors))
-    tried, survived, began = Counter[str](), Counter[str](), time.monotonic()
-    for case in cases:
-        print(json.dumps(case), flush=True)
-        tried[case["scenario"]] += 1
-        survived[case["scenario"]] += not case["wrong"]
-    for name in names:
-        print(f"{name:<20} survived {survived[name]} of {tried[name]}", file=sys.stderr)
+    place = prepare(chosen.folder.absolute(), chosen.scenario or list(SCENARIOS))
+    tried, survived, began = Counter[tuple[str, str]](), Counter[tuple[str, str]](), time.monotonic()
+    for how in chosen.how:
+        for case in cases(place, how, chosen):
+            print(json.dumps({"how": how, **case}), flush=True)
+            tried[how, case["scenario"]] += 1
+            survived[how, case["scenario"]] += not case["wrong"]
+    for key, count in tried.items():
+        print(f"{key[0]:<8}{key[1]:<24} survived {survived[key]} of {count}", file=sys.stderr)
     seconds = time.monotonic() - began
-    print(f"{'all':<20} survived {survived.total()} of {tried.total()}, {seconds:.0f} s", file=sys.stderr)
+    print(f"{'all':<32} survived {survived.total()} of {tried.total()}, {seconds:.0f} s", file=sys.stderr)
     sys.exit(survived.total() < tried.total())
+
+
+def cases(place: Place, how: str, chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What was tried in one of the ways."""
+    if how == "random":
+        yield from at_any_time(place, [name for name in place.sound if "fails" not in name], chosen.kills, chosen.seed)
+        return
+    each: list[Sequence[int]] = [ERRORS] if chosen.by_turns else [(error,) for error in ERRORS]
+    for name in place.sound:
+        if how == "record":
+            yield {"scenario": name, "reached": recorded(place, SCENARIOS[name]), "wrong": []}
+        for errors in {"points": [(0,)], "errors": each}.get(how, []):
+            yield from at_points(place, SCENARIOS[name], errors, chosen.ends and how == "errors")
 
 
 if __name__ == "__main__":

@@ -23,17 +23,33 @@ ROOT = Path(__file__).parents[2]
 KILLS = 24
 
 
-def crash(folder: Path, *words: object) -> list[dict]:
-    command = [sys.executable, "-m", "tests.pipeline.killed_ingest", str(folder), *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
+WRITERS = [*sorted((ROOT / "pipeline" / "archive").glob("*.py")), ROOT / "pipeline" / "durable_file.py"]
+
+
+@pytest.fixture(scope="module")
+def crash(tmp_path_factory):
+    """All cases, tried in one process: what they start from is made once."""
+    seed = secrets.randbelow(2**32)
+    print(f"seed {seed}")
+    words = ["record", "points", "errors", "random", "--by-turns", "--ends", "--kills", KILLS, "--seed", seed]
+    folder = tmp_path_factory.mktemp("crash") / "work"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipeline.killed_ingest", str(folder), *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
     print(done.stderr)
     cases = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, ([case for case in cases if case.get("wrong")], done.stderr[-2000:])
-    return cases
+    assert done.returncode == any(case["wrong"] for case in cases), done.stderr[-2000:]
 
+    def of(how, scenario=None):
+        return [case for case in cases if case["how"] == how and scenario in (None, case["scenario"])]
 
-WRITERS = [*sorted((ROOT / "pipeline" / "archive").glob("*.py")), ROOT / "pipeline" / "durable_file.py"]
+    return of
 
 
 def test_each_failpoint_has_its_own_name():
@@ -42,34 +58,31 @@ def test_each_failpoint_has_its_own_name():
 
 
 @pytest.mark.slow
-def test_the_scenarios_reach_every_failpoint(tmp_path):
-    reached = {name for case in crash(tmp_path / "work", "record") for name in case["reached"]}
-    assert reached == set(failpoints(*WRITERS))
+def test_the_scenarios_reach_every_failpoint(crash):
+    assert {name for case in crash("record") for name in case["reached"]} == set(failpoints(*WRITERS))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_at_every_failpoint(tmp_path, scenario):
-    cases = crash(tmp_path / "work", "points", "--scenario", scenario)
+def test_killed_at_every_failpoint(crash, scenario):
+    cases = crash("points", scenario)
     assert len(cases) >= 4
-    assert all(case["wrong"] == [] for case in cases)
+    assert all(case["wrong"] == [] for case in cases), [case for case in cases if case["wrong"]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_no_space_and_input_output_errors_at_every_failpoint(tmp_path, scenario):
-    cases = crash(tmp_path / "work", "errors", "--by-turns", "--scenario", scenario)
+def test_no_space_and_input_output_errors_at_every_failpoint(crash, scenario):
+    cases = crash("errors", scenario)
     assert {case["error"] for case in cases} == {os.strerror(28), os.strerror(5)}
-    assert all(case["wrong"] == [] for case in cases)
+    assert all(case["wrong"] == [] for case in cases), [case for case in cases if case["wrong"]]
 
 
 @pytest.mark.slow
-def test_killed_by_another_process_at_any_time(tmp_path):
-    seed = secrets.randbelow(2**32)
-    print(f"seed {seed}")
-    cases = crash(tmp_path / "work", "random", "--kills", KILLS, "--seed", seed)
+def test_killed_by_another_process_at_any_time(crash):
+    cases = crash("random")
     assert len(cases) == KILLS
-    assert all(case["wrong"] == [] for case in cases)
+    assert all(case["wrong"] == [] for case in cases), [case for case in cases if case["wrong"]]
 
 
 # A full file system, from the command line

@@ -161,6 +161,7 @@ def test_new_input_makes_a_challenger_and_leaves_the_champion(another):
     assert rows == [["2", "challenger"], ["1", "champion"]]
     newest = archive.head(folder / "runs" / "weather" / "archive")
     assert f" {newest} " in done("models", "-c", another).splitlines()[3]
+    assert len(list((folder / "runs" / "weather" / "forecasts").iterdir())) == 2
     assert "done before" in done("run", "-c", another)
     assert [line.split()[:2] for line in done("models", "-c", another).splitlines()[3:]] == rows
 

@@ -1,7 +1,7 @@
 """Thirty nights of a stream with everything that happens to one; after each: one champion, one success per date.
 
 The wave turns round, a file is torn, two nights are missed, one is started twice, one is killed, MLflow is down once,
-and one challenger is worse. The last two nights train on Ray.
+and one challenger is worse. The last night trains on Ray.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from workflows.nightly import ledger_path, run_nightly
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-FIRST, TURN, LAST = 9, 18, 38  # days; two are missed, so that 28 nights are worked on
+FIRST, TURN, LAST = 9, 18, 39  # days; two are missed, so that 29 nights are worked on
 TORN, MISSED, TWICE, KILLED, DOWN, WORSE = 12, (15, 16), 20, 23, 26, 33
 KILLER = """
 import os, signal, sys
@@ -87,7 +87,7 @@ class Nights:
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    """After 28 nights, each of them checked."""
+    """After 29 nights, each of them checked."""
     nights = Nights(tmp_path_factory.mktemp("nights"))
     for day in range(FIRST):
         nights.stream.write(day)
@@ -163,13 +163,12 @@ HAPPENS = {TORN: torn, TWICE: twice, KILLED: killed, DOWN: mlflow_down, WORSE: w
 def test_the_champion_follows_the_stream_and_the_first_model_does_not(nights):
     champion = nights.context.registry.resolve()
     assert nights.skill(1) < 0 < nights.skill(champion.version)
-    assert len(nights.known) == LAST - FIRST + 1 - len(MISSED) == 28
+    assert len(nights.known) == LAST - FIRST + 1 - len(MISSED) == 29
 
 
 @pytest.mark.cluster
-def test_two_more_nights_train_on_ray(nights):
-    for day in (LAST + 1, LAST + 2):
-        nights.stream.write(day)
-        night = run_nightly(nights.changed(training={"workers": 1}), nights.stream.date(day))
-        assert night.steps["train"]["challenger"] is not None
-        nights.check(day)
+def test_the_last_night_trains_on_ray(nights):
+    nights.stream.write(LAST + 1)
+    night = run_nightly(nights.changed(training={"workers": 1}), nights.stream.date(LAST + 1))
+    assert night.steps["train"]["challenger"] is not None
+    nights.check(LAST + 1)

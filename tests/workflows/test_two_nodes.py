@@ -120,6 +120,7 @@ class TwoNodes:
     def _environment(self, **variables: str) -> dict[str, str]:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         settings = {"RAY_AUTH_TOKEN_PATH": str(self.token), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+        settings["RAY_worker_niceness"] = "0"  # other tests run beside these
         return {**known, **settings, **variables}
 
     def begin(self, *command: object, **variables: str) -> subprocess.Popen[str]:

@@ -145,6 +145,19 @@ def zombie(process: Path) -> bool:
 
 
 @pytest.mark.cluster
+def test_a_node_that_comes_up_too_late_is_one_sentence(short_tmp, monkeypatch):
+    import ray
+
+    def late(**arguments):
+        raise Exception("The current node timed out during startup.")  # as Ray says it
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(ClusterError, match=r"not be started or reached \(The current node timed out"), connect():
+        pass
+    assert list(short_tmp.iterdir()) == []
+
+
+@pytest.mark.cluster
 def test_a_second_connection_of_the_process_has_a_token_of_its_own(ray_cluster):
     assert ray_cluster.cpus == 2
     assert ray_cluster.local

@@ -56,9 +56,9 @@ def test_there_is_no_process_that_nobody_uses(tmp_path, monkeypatch):
             assert needless not in commands
 
         from ray.train import RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-        trainer = TorchTrainer(
+        trainer = DataParallelTrainer(
             look,
             train_loop_config={"file": str(tmp_path / "seen"), "mark": f"MINCONV_TEST_MARK={tmp_path}"},
             scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
@@ -70,3 +70,22 @@ def test_there_is_no_process_that_nobody_uses(tmp_path, monkeypatch):
     for needless in ("PlacementGroupCleaner", "DatasetManager", "PreemptionWatcher", "AutoscalingCoordinator"):
         assert needless not in seen
     assert len(seen.splitlines()) <= 4  # controller, barrier, worker, and one that was started ahead
+
+
+def another_signature(custom_runtime_env: object, workers: int) -> dict[str, object]:
+    """As a later Ray might have it."""
+    return {}
+
+
+@pytest.mark.parametrize("changed", ["nothing", "gone", "takes more"])
+def test_a_ray_with_other_functions_is_left_as_it_is(monkeypatch, changed):
+    from ray.train.v2._internal.execution.worker_group import WorkerGroup
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    if changed == "gone":
+        monkeypatch.delattr(WorkerGroup, "_get_worker_runtime_env")
+    elif changed == "takes more":
+        monkeypatch.setattr(WorkerGroup, "_get_worker_runtime_env", staticmethod(another_signature))
+    trainer = DataParallelTrainer(look)
+    assert lean_trainer(trainer) is trainer
+    assert ("_initialize_and_run_controller" in vars(trainer)) == (changed == "nothing")

@@ -7,6 +7,8 @@
     python -m tests.pipeline.training.killed_training FOLDER head   --kills 5    # Ray's head
     python -m tests.pipeline.training.killed_training FOLDER stop   --kills 2    # SIGSTOP of one of the workers
 
+Several of those with Ray may be given, which take turns: `driver stop --kills 2` is one run with one of each.
+
 One line of JSON for each kill, then one for all: whether the same command came to the same end as a run that nobody
 killed (largest deviation of any weight or loss; 0 means the same bits), and the seconds from a kill to the moment when
 the training was again as far as it had been.
@@ -43,16 +45,18 @@ from pipeline.training import LocalWorker, TrainingOutcome, pace, prepare, run_l
 from pipeline.training.outcome import outcome_of
 
 RAY_MODES = ("rank", "ranks", "driver", "head", "stop")
+EPOCHS = {True: 60, False: 12}  # with Ray, which has to start again after a kill, and without
 ENDING = ("here", "driver", "head")  # modes in which the command ends and has to be started again
 CHECKPOINT_SECONDS = 0.5
 STALL_SECONDS = 15.0
-PATIENCE_SECONDS = 150.0  # a child that says nothing for so long hangs
+HEARD_SECONDS = 2.0  # after a kill: what workers had said before it
+PATIENCE_SECONDS = 400.0  # a child that says nothing for so long hangs
 MEASURED = ("seconds", "frames_per_second", "data_wait", "peak_memory_mb")
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def settings(root: Path, mode: str) -> Config:
-    """A model of seconds on advected blobs; longer where Ray has to start again after every kill."""
+def settings(root: Path, ray: bool, epochs: int) -> Config:
+    """A model of seconds on advected blobs."""
     return check_config(
         {
             "name": "killed",
@@ -63,28 +67,27 @@ def settings(root: Path, mode: str) -> Config:
             "window": {"history": 4, "horizon": 4, "stride": 1},
             "model": {"hidden": [8], "patch": 1},
             "training": {
-                "epochs": 60 if mode in RAY_MODES else 12,
+                "epochs": epochs,
                 "batch_size": 2,
                 "threads": 1,
-                "workers": 2 if mode in RAY_MODES else 0,
+                "workers": 2 if ray else 0,
                 "average": 0.99,
                 "max_failures": 1000,
-                "checkpoint_seconds": CHECKPOINT_SECONDS if mode in RAY_MODES else 0.1,
+                "checkpoint_seconds": CHECKPOINT_SECONDS if ray else 0.1,
                 "stall_seconds": STALL_SECONDS,
             },
         }
     )
 
 
-def child(root: Path, mode: str) -> None:
+def child(config: Config) -> None:
     """Train to the end in this process; a line for every step that is heard of."""
-    config = settings(root, mode)
 
     def say(event: Event) -> None:
         print(json.dumps({"done": event.done, "total": event.total}), flush=True)
 
     job = prepare(config, archive.head(config.archive_path))
-    if mode not in RAY_MODES:
+    if config.training.workers == 0:
         pace.LOOK_SECONDS = 0.0  # a line for every step
         train_here(job, "run", say)
         return
@@ -119,7 +122,7 @@ def deviation(outcome: TrainingOutcome, expected: TrainingOutcome) -> float:
 class Report:
     """What came of some kills."""
 
-    mode: str
+    modes: tuple[str, ...]
     seed: int
     kills: int = 0
     starts: int = 0
@@ -129,11 +132,12 @@ class Report:
     def summary(self) -> dict[str, Any]:
         lost = [round(seconds, 2) for seconds in self.lost_seconds]
         return {
-            "mode": self.mode,
+            "modes": self.modes,
             "seed": self.seed,
             "kills": self.kills,
             "starts": self.starts,
             "largest_deviation": self.deviation,
+            "seconds_lost": lost,
             "median_seconds_lost": statistics.median(lost) if lost else None,
             "most_seconds_lost": max(lost, default=None),
         }
@@ -142,8 +146,10 @@ class Report:
 class Child:
     """A training in a process of its own, and the steps it says it has done."""
 
-    def __init__(self, root: Path, mode: str) -> None:
-        command = [sys.executable, "-m", "tests.pipeline.training.killed_training", str(root), "child", "--mode", mode]
+    def __init__(self, config: Config) -> None:
+        words = [str(config.root), "child", "--epochs", str(config.training.epochs)]
+        words += ["--without-ray"] if config.training.workers == 0 else []
+        command = [sys.executable, "-m", "tests.pipeline.training.killed_training", *words]
         self.process = subprocess.Popen(
             command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -210,21 +216,22 @@ def strike(mode: str, one: Child, draw: random.Random) -> str:
     return f"{len(victims)} process(es)" if victims else ""
 
 
-def killed(folder: Path, mode: str, kills: int, seed: int) -> Report:
+def killed(config: Config, modes: tuple[str, ...], kills: int, seed: int) -> Report:
     """Kill a training so often, at random steps, and start the same command again where it has ended."""
-    draw, report = random.Random(seed), Report(mode, seed)
-    config = settings(folder, mode)
+    draw, report = random.Random(seed), Report(modes, seed)
     assert config.generate is not None
     if not archive.exists(config.archive_path):
         generate(config.generate, config.source_path)
         ingest(config)
-    expected = whole(config, folder / "whole")
+    expected = whole(config, config.root / "whole")
     reached, since, total = 0, 0.0, len(expected.history) * int(expected.history[0]["steps"])
     while True:
-        one, wait = Child(folder, mode), None
+        one, wait = Child(config), None
         report.starts += 1
         for done in one.steps():
-            if since and done >= reached:
+            if since and time.monotonic() - since < HEARD_SECONDS:
+                reached = max(reached, done)
+            elif since and done >= reached:
                 report.lost_seconds.append(time.monotonic() - since)
                 since = 0.0
             if wait is None and not since and report.kills < kills:  # so many steps are left to go before a kill
@@ -232,6 +239,7 @@ def killed(folder: Path, mode: str, kills: int, seed: int) -> Report:
                 wait += done
             if wait is not None and done >= wait:
                 time.sleep(draw.uniform(0.0, 0.05))  # anywhere within a step, or a checkpoint
+                mode = modes[report.kills % len(modes)]
                 what = strike(mode, one, draw)
                 if what:
                     report.kills += 1
@@ -266,15 +274,18 @@ def whole(config: Config, folder: Path) -> TrainingOutcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=("here", *RAY_MODES, "child"))
-    parser.add_argument("--mode", default="here", help="of a child")
+    parser.add_argument("what", nargs="+", choices=("here", *RAY_MODES, "child"))
+    parser.add_argument("--without-ray", action="store_true", help="of a child")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, help="of the training; default: 60 on Ray, 12 without")
     given = parser.parse_args()
-    if given.what == "child":
-        child(given.folder, given.mode)
+    ray = "here" not in given.what and not given.without_ray
+    config = settings(given.folder, ray, given.epochs or EPOCHS[ray])
+    if given.what == ["child"]:
+        child(config)
         return
-    print(json.dumps(killed(given.folder, given.what, given.kills, given.seed).summary()))
+    print(json.dumps(killed(config, tuple(given.what), given.kills, given.seed).summary()))
 
 
 if __name__ == "__main__":

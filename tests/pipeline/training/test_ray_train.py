@@ -149,12 +149,38 @@ def alone(sample_config, tmp_path_factory) -> tuple[dict[str, torch.Tensor], lis
     return weights(newest / "best"), json.loads((newest / "state.json").read_text())["history"]
 
 
+def processes(name: bytes) -> list[int]:
+    """Process ids of the actors of this name that this process has on Ray."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                title = (entry / "cmdline").read_bytes()
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                grandparent = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+            if name in title and grandparent == os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
 @pytest.mark.cluster
 def test_one_worker_ends_with_the_weights_of_a_run_without_ray(ray_cluster, alone, sample_config, tmp_path):
-    events: list[Event] = []
+    events, torch_in, priorities = list[Event](), dict[bytes, bool](), set[int]()
     before = signal.getsignal(signal.SIGINT)
     job = job_of(sample_config, tmp_path)
-    outcome = train(job, "one", ray_cluster, events.append)
+
+    def look(event: Event) -> None:
+        events.append(event)
+        for name in (b"Controller", b"RayTrainWorker"):
+            for pid in processes(name):
+                torch_in[name] = b"libtorch" in Path(f"/proc/{pid}/maps").read_bytes()
+                priorities.add(os.getpriority(os.PRIO_PROCESS, pid))
+
+    outcome = train(job, "one", ray_cluster, look)
+    assert torch_in == {b"Controller": False, b"RayTrainWorker": True}  # its import would be waited for
+    assert priorities == {os.getpriority(os.PRIO_PROCESS, 0)}
     for name, value in weights(outcome.checkpoint).items():
         assert torch.equal(value, alone[0][name]), name
     assert [r["validation_loss"] for r in outcome.history] == [r["validation_loss"] for r in alone[1]]
@@ -181,7 +207,18 @@ def test_one_worker_ends_with_the_weights_of_a_run_without_ray(ray_cluster, alon
 
 @pytest.mark.cluster
 def test_two_workers_end_with_the_weights_of_one_on_the_same_batches(ray_cluster, alone, sample_config, tmp_path):
-    outcome = train(job_of(sample_config, tmp_path, workers=2), "two", ray_cluster)
+    kept, heard = Checkpoints(tmp_path / "blobs" / "training" / "two"), list[Event]()
+
+    def hang(event: Event) -> None:
+        """A driver that hangs in the first epoch, as a server may let it: no worker waits for it."""
+        end = time.monotonic() + 120
+        while "validation_loss" in event.values and kept.newest() != Place(2, 0):
+            assert time.monotonic() < end, "the workers wait for the driver"
+            time.sleep(0.1)
+        heard.append(event)
+
+    outcome = train(job_of(sample_config, tmp_path, workers=2), "two", ray_cluster, hang)
+    assert [event.values["epoch"] for event in heard if "validation_loss" in event.values] == [1, 2]
     for name, value in weights(outcome.checkpoint).items():
         torch.testing.assert_close(value, alone[0][name], rtol=1e-3, atol=1e-5, msg=lambda text, name=name: name + text)
     for record, expected in zip(outcome.history, alone[1], strict=True):
@@ -211,22 +248,6 @@ def test_what_the_configuration_cannot_mean_is_not_tried_again(ray_cluster, time
         train(job_of(config, tmp_path), "patch", ray_cluster)
 
 
-def workers() -> list[int]:
-    """Process ids of this process's training workers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                title = (entry / "cmdline").read_bytes()
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                grandparent = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-            if b"RayTrainWorker" in title and grandparent == os.getpid():
-                found.append(int(entry.name))
-    return found
-
-
 @pytest.mark.cluster
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(ray_cluster, alone, sample_config, tmp_path):
     killed: list[int] = []
@@ -236,7 +257,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(ray_cluster, alone, sam
         if "validation_loss" in event.values:
             epochs.append(int(event.values["epoch"]))
         if not killed and epochs:
-            killed.extend(workers())
+            killed.extend(processes(b"RayTrainWorker"))
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
