@@ -1,8 +1,8 @@
 """The configuration: one frozen pydantic tree, `Config`, read from YAML.
 
-What lives here: the tree, the rules between its sections, and its hash. What does not: the sections
-(`config_sections`), YAML and overrides (`config_file`), the words of an error (`config_message`), rules that need data
-(the first stage that has the data raises them) and the environment (`workflows`).
+What lives here: the tree, what follows from it, and its hash. What does not: the sections (`config_sections`), the
+rules between them (`config_rules`), YAML and overrides (`config_file`), the words of an error (`config_message`), rules
+that need data (the first stage that has the data raises them) and the environment (`workflows`).
 
     config = read_config(Path("my.yaml"), overrides=["training.epochs=5"])
     config.archive_path      # runs/<name>/archive
@@ -26,6 +26,7 @@ from .config_message import sentence
 from .config_model import ModelConfig
 from .config_operations import ComputeConfig, NightlyConfig, PromotionConfig
 from .config_quality import QualityConfig
+from .config_rules import check_sections
 from .config_sections import (
     ArchiveConfig,
     Count,
@@ -44,7 +45,6 @@ from .config_sections import (
 from .config_sensors import SensorConfig
 from .config_tiles import TilesConfig
 from .config_training import TrainingConfig, WorkersConfig
-from .config_transforms import check_order
 from .errors import ConfigError
 
 __all__ = [
@@ -137,105 +137,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _rules_between_sections(self) -> Config:
-        if self.generate is None and self.source.path is None:
-            raise ValueError("source.path is missing: name the folder of input files, or add a 'generate' section")
-        self._check_region()
-        self._check_transforms()
-        if self.generate is not None:
-            self._check_generated(self.generate)
-        if self.training.closed_loop_steps >= self.window.horizon:
-            raise ValueError(
-                f"training.closed_loop_steps must be below window.horizon ({self.window.horizon}), as the first step "
-                f"starts from the last true frame, "
-                f"got {self.training.closed_loop_steps}"
-            )
-        if self.training.batch_size < self.training.most_workers:
-            raise ValueError(
-                f"training.batch_size must be at least training.workers ({self.training.most_workers}), as each needs "
-                f"a window, got {self.training.batch_size}"
-            )
-        if unknown := [name for name in self.training.loss_weights if name not in self.predicted]:
-            raise ValueError(
-                f"training.loss_weights must name variables that are predicted ({', '.join(self.predicted)}), "
-                f"got {unknown[0]!r}"
-            )
-        if unknown := [name for name in self.promotion.variables if name not in self.predicted]:
-            raise ValueError(
-                f"promotion.variables must be among those that are predicted ({', '.join(self.predicted)}), "
-                f"got {unknown[0]!r}"
-            )
-        if unknown := [name for name in self.quality.max_jump if name not in self.varying]:
-            raise ValueError(
-                f"quality.max_jump must name variables that vary ({', '.join(self.varying)}), got {unknown[0]!r}"
-            )
-        if unknown := [name for name in self.quality.tiny_negative if name not in self.varying]:
-            raise ValueError(
-                f"quality.tiny_negative must name variables that vary ({', '.join(self.varying)}), got {unknown[0]!r}"
-            )
-        if self.model.damping and not self.model.tendency:
-            raise ValueError("model.damping needs model.tendency=true, got false")
-        if self.tiles is not None:
-            self.tiles.check(self.model)
+        check_sections(self)
         return self
-
-    def _check_region(self) -> None:
-        """What is cut out of a globe has edges where the cut was."""
-        region = self.source.region
-        if region is None:
-            return
-        if self.boundary == "periodic" or (self.boundary == "cylinder" and region.width < 360.0):
-            fitting = "closed" if region.width < 360.0 else "cylinder or closed"
-            raise ValueError(f"boundary must be {fitting} with this source.region, got {self.boundary}")
-
-    def _check_transforms(self) -> None:
-        """What is regridded wraps only where the new grid does; what is derived is made in an order that there is."""
-        regrid = self.source.regrid
-        if regrid is not None and (self.boundary == "periodic" or (self.boundary == "cylinder") > regrid.goes_around):
-            fitting = "cylinder or closed" if regrid.goes_around else "closed"
-            raise ValueError(f"boundary must be {fitting} with this source.regrid, got {self.boundary}")
-        for name, variable in self.variables.items():
-            if variable.resample is not None and self.source.resample is None:
-                raise ValueError(f"variables.{name}.resample goes with source.resample; set its step, or remove it")
-        check_order({name: variable.derive for name, variable in self.variables.items()})
-        self._check_gaps()
-
-    def _check_gaps(self) -> None:
-        """A frame beside a gap is whole: it is not made of frames within the gap as well."""
-        if self.quality.longest_gap is None and not self.quality.allowed_gaps:
-            return
-        sums = [
-            name for name, one in self.variables.items() if "rate" in (one.derive or {}) and one.accumulated != "step"
-        ]
-        if sums or self.source.resample is not None:
-            made = "source.resample" if self.source.resample is not None else f"variables.{sums[0]}.derive: rate"
-            raise ValueError(
-                f"quality.longest_gap and quality.allowed_gaps do not go with {made}, by which a frame is made of "
-                "several frames of the input; remove one of them"
-            )
-
-    def _check_generated(self, generate: GenerateConfig) -> None:
-        """The simulation is the source, and its frames and grid suffice for the windows and the model."""
-        if self.source.path is not None:
-            raise ValueError(
-                f"the input must be either generated or read, got a 'generate' section and source.path "
-                f"({self.source.path}); remove one of them"
-            )
-        if generate.size % generate.coarsen:
-            raise ValueError(
-                f"generate.coarsen must divide generate.size ({generate.size}), got {generate.coarsen}; change one"
-            )
-        side = generate.size // generate.coarsen
-        if side % self.model.patch:
-            raise ValueError(
-                f"model.patch must divide the generated grid of {side} x {side} points, got {self.model.patch}; use 1"
-            )
-        history = self.window.history
-        for name, ahead in (("window.horizon", self.window.horizon), ("forecast.steps", self.forecast_steps)):
-            if history + ahead > generate.steps:
-                raise ValueError(
-                    f"generate.steps must be at least window.history + {name} ({history} + {ahead}), "
-                    f"got {generate.steps}; raise it or shorten the window or forecast"
-                )
 
     @property
     def varying(self) -> tuple[str, ...]:

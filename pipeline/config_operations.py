@@ -1,7 +1,7 @@
 """The sections of a configuration that operate the pipeline; none of them changes the weights of a model.
 
 What lives here: one frozen pydantic class per section. What does not: what is modelled and how (`config_sections`),
-rules between sections (`config`).
+rules between sections (`config_rules`).
 
     PromotionConfig(tolerance=0.02).confidence      # 0.95
 """

@@ -1,6 +1,6 @@
 """The sections of a configuration, with their defaults and the rules that concern one section alone.
 
-What lives here: one frozen pydantic class per section. What does not: rules between sections (`config`).
+What lives here: one frozen pydantic class per section. What does not: rules between sections (`config_rules`).
 
     WindowConfig(history=24, horizon=24).stride      # 1
 """

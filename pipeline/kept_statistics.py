@@ -28,10 +28,11 @@ from . import archive
 from .config import Config
 from .durable_file import write_text
 from .exact_sums import Sums
+from .field_sums import Part, VariableSums, count_frames, sum_part
 from .progress import Progress, silent
 from .revision import revised_since
 from .splits import Span, Split
-from .statistics import Part, Statistics, VariableSums, count_frames, sum_part
+from .statistics import Statistics
 
 _FORM = 1  # of the files, and of what is summed
 

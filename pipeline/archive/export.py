@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import ArchiveError
 from ..failpoints import reach
+from ..interruption import held_back
 from .reading import open_arrays, open_dataset
 from .repository import translated
 
@@ -49,7 +50,10 @@ def export(path: Path, target: Path, snapshot_id: str | None = None) -> None:
             if place.suffix == ".nc":
                 for data in fields.variables.values():  # chunks and codecs of Zarr mean nothing to NetCDF
                     data.encoding = {key: data.encoding[key] for key in _MEANING if key in data.encoding}
-                fields.to_netcdf(made, engine="netcdf4", unlimited_dims=[field.dims[0]])
+                growing = [field.dims[0]]
+                with held_back():
+                    values = fields.to_netcdf(made, engine="netcdf4", unlimited_dims=growing, compute=False)
+                values.compute(scheduler="threads")  # long work; in threads, which no signal interrupts
             else:
                 fields.to_zarr(made, zarr_format=3, consolidated=False)
             reach("archive.export.made")

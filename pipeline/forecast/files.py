@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import ForecastError
+from ..interruption import held_back
 
 FILE_SUFFIXES = (".nc", ".zarr")
 
@@ -50,7 +51,8 @@ def write_forecast(dataset: xr.Dataset, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
         if path.suffix == ".nc":
-            dataset.to_netcdf(temporary, engine="netcdf4", encoding={**encoding, **times, **lead})
+            with held_back():
+                dataset.to_netcdf(temporary, engine="netcdf4", encoding={**encoding, **times, **lead})
         else:
             dataset.to_zarr(temporary, zarr_format=3, consolidated=False, encoding={**times, **lead})
             _remove(path)

@@ -2,9 +2,11 @@
 
 import datetime
 import hashlib
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -115,6 +117,22 @@ def test_export_equals_the_archive(path, name):
     assert [one.name for one in target.parent.iterdir()] == [name]
     with pytest.raises(ArchiveError, match="is there already"):
         archive.export(path, target)
+
+
+def test_an_export_that_is_interrupted_within_netcdf4_leaves_nothing(path, monkeypatch):
+    write(path, 0, 15)
+    to_netcdf = xr.Dataset.to_netcdf
+
+    def swallowing(self, *arguments, **options):  # as netCDF4 does, which has bare excepts
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return to_netcdf(self, *arguments, **options)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", swallowing)
+    target = path.parent / "new" / "out.nc"
+    with pytest.raises(KeyboardInterrupt):
+        archive.export(path, target)
+    assert list(target.parent.iterdir()) == []
 
 
 def test_export_under_another_ending(path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +311,20 @@ def test_an_interrupted_write_leaves_nothing(weather_forecast, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_forecast(weather_forecast, tmp_path / "forecast.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_that_netcdf4_swallows_is_not_lost(weather_forecast, tmp_path, monkeypatch):
+    to_netcdf = xr.Dataset.to_netcdf
+
+    def swallowing(self, *arguments, **options):  # as netCDF4 does, which has bare excepts
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return to_netcdf(self, *arguments, **options)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", swallowing)
     with pytest.raises(KeyboardInterrupt):
         write_forecast(weather_forecast, tmp_path / "forecast.nc")
     assert list(tmp_path.iterdir()) == []

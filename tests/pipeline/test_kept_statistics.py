@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pipeline import archive
 from pipeline.archive import Replacement
 from pipeline.config import ArchiveConfig, SplitConfig, check_config
+from pipeline.field_sums import Part, VariableSums, sum_part
 from pipeline.kept_statistics import change_between, prune, training_statistics
 from pipeline.splits import Span, Split, make_splits
-from pipeline.statistics import Part, VariableSums, compute_statistics, sum_part
+from pipeline.statistics import compute_statistics
 
 LAYOUT = ArchiveConfig(chunk_time=4, shard_time=8, chunk_space=8, shard_space=8)
 MASK = np.ones((6, 8), np.int8)
