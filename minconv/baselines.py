@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .chrono import log_odds
 from .config import Boundary
 from .errors import InputError
 from .layers import BoundaryConv2d
@@ -49,6 +50,11 @@ class ConvGRU(nn.Module):
             frames.append(h)
         return torch.stack(frames, dim=1), h
 
+    @torch.no_grad()
+    def remember(self, frames: int) -> None:
+        """Start z with time constants of 2 to so many frames (`minconv.chrono`)."""
+        self.input.get_parameter("bias")[self.hidden : 2 * self.hidden] = -log_odds(self.hidden, frames)
+
 
 class ConvLSTM(nn.Module):
     """c' = f c + i tanh(g), h' = o tanh(c') with f, i, o = sigmoid of Wx x + Wh h + b; h and c start at 0.
@@ -78,6 +84,12 @@ class ConvLSTM(nn.Module):
             h = o * c.tanh()
             frames.append(h)
         return torch.stack(frames, dim=1), torch.cat([h, c], dim=1)
+
+    @torch.no_grad()
+    def remember(self, frames: int) -> None:
+        """Start f and i with time constants of 2 to so many frames (`minconv.chrono`)."""
+        keeping = log_odds(self.hidden, frames)
+        self.input.get_parameter("bias")[: 2 * self.hidden] = torch.cat((keeping, -keeping))
 
 
 def _start(state: Tensor | None, like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .chrono import log_odds
 from .config import Boundary
 from .layers import convolve
 from .scan import Backend, ScanCell, scan
@@ -35,6 +36,7 @@ class MinConvCell(nn.Module):
     """
 
     blocks: int  # convolution outputs per hidden channel
+    gates: tuple[float, ...]  # of the first of them: how the log odds of keeping the state are shared out
     scan_cell: ScanCell
 
     def __init__(
@@ -65,6 +67,13 @@ class MinConvCell(nn.Module):
         pre = frames.view(*x.shape[:2], *frames.shape[1:])
         return scan(pre, state, cell=self.scan_cell, bias=bias, backend=self.backend)
 
+    @torch.no_grad()
+    def remember(self, frames: int) -> None:
+        """Start the gates with time constants of 2 to so many frames (`minconv.chrono`)."""
+        keeping = log_odds(self.hidden, frames)
+        for bias, share in zip(self.bias.chunk(self.blocks), self.gates, strict=False):
+            bias.copy_(share * keeping)
+
     def scan_parameters(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the convolution that makes the scan's input."""
         return self.weight, self.bias
@@ -78,6 +87,7 @@ class MinConvGRU(MinConvCell):
     """Gate z = sigmoid(k); convolution outputs k, v."""
 
     blocks = 2
+    gates = (-1.0,)
     scan_cell: ScanCell = "gru"
 
 
@@ -85,6 +95,7 @@ class MinConvLSTM(MinConvCell):
     """Gates sigmoid(f) and sigmoid(i), normalised by their sum; convolution outputs f, i, v."""
 
     blocks = 3
+    gates = (1.0, -1.0)
     scan_cell: ScanCell = "lstm"
 
 
@@ -96,6 +107,7 @@ class MinConvExpLSTM(MinConvCell):
     """
 
     blocks = 3
+    gates = (0.5, -0.5)
     scan_cell: ScanCell = "gru"
 
     def scan_parameters(self) -> tuple[Tensor, Tensor]:
@@ -110,6 +122,9 @@ class MemorylessConv(MinConvGRU):
         """As the others; the state is empty, [B, 0, H, W], and not read."""
         h, _ = super().forward(x.flatten(0, 1).unsqueeze(1), None, norm)
         return h.view(*x.shape[:2], *h.shape[2:]), x[:, -1, :0].detach()
+
+    def remember(self, frames: int) -> None:
+        """Nothing: there is no memory to make longer."""
 
 
 def _merge(parameter: Tensor) -> Tensor:

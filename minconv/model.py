@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .baselines import ConvGRU, ConvLSTM
 from .cells import MemorylessConv, MinConvCell, MinConvExpLSTM, MinConvGRU, MinConvLSTM
+from .chrono import check_memory
 from .config import ForecasterConfig
 from .errors import InputError
 from .layers import BoundaryConv2d, fold_patches, make_norm, unfold_patches
@@ -24,13 +25,13 @@ from .scan import Backend
 
 State = tuple[Tensor, ...]
 
-_MINCONV = {
+_MINCONV: dict[str, type[MinConvCell]] = {
     "minconvgru": MinConvGRU,
     "minconvlstm": MinConvLSTM,
     "minconvexplstm": MinConvExpLSTM,
     "conv": MemorylessConv,
 }
-_BASELINES = {"convgru": ConvGRU, "convlstm": ConvLSTM}
+_BASELINES: dict[str, type[ConvGRU] | type[ConvLSTM]] = {"convgru": ConvGRU, "convlstm": ConvLSTM}
 
 
 class RecurrentLayer(nn.Module):
@@ -41,17 +42,22 @@ class RecurrentLayer(nn.Module):
         in_channels: Channels of x.
         hidden: Channels of the output.
         backend: See `minconv.scan.scan`.
+        memory: See `Forecaster`.
     """
 
-    def __init__(self, config: ForecasterConfig, in_channels: int, hidden: int, backend: Backend) -> None:
+    def __init__(
+        self, config: ForecasterConfig, in_channels: int, hidden: int, backend: Backend, memory: int | None
+    ) -> None:
         super().__init__()
         self.post_norm = config.post_norm
         self.norm = make_norm(config.norm, hidden if config.post_norm else in_channels, _inner_shape(config))
         arguments = (in_channels, hidden, config.kernel_size, config.boundary)
         if config.cell in _MINCONV:
-            self.cell: nn.Module = _MINCONV[config.cell](*arguments, backend=backend)
+            self.cell: MinConvCell | ConvGRU | ConvLSTM = _MINCONV[config.cell](*arguments, backend=backend)
         else:
             self.cell = _BASELINES[config.cell](*arguments)
+        if memory is not None:
+            self.cell.remember(memory)
         self.skip: nn.Module | None = None
         if config.residual:
             self.skip = (
@@ -87,12 +93,19 @@ class Forecaster(nn.Module):
         backend: Code that computes the scan; see `minconv.scan.scan`. Not part of the model.
         activation_checkpointing: Keep only each layer's input and state for the backward pass, which then computes the
             layer again: less memory, about a third more time. Not part of the model; may be set later.
+        memory: Start the gates of all layers so that they remember 2 to so many frames, where what matters may lie
+            hundreds of frames back; None: they start with about 2. Where weights start is not part of the model.
     """
 
     scale: float | Tensor
 
     def __init__(
-        self, config: ForecasterConfig, backend: Backend = "auto", *, activation_checkpointing: bool = False
+        self,
+        config: ForecasterConfig,
+        backend: Backend = "auto",
+        *,
+        activation_checkpointing: bool = False,
+        memory: int | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -103,8 +116,11 @@ class Forecaster(nn.Module):
             config.in_channels * folded, config.hidden[0], config.encoder_kernel_size, config.boundary
         )
         widths = (config.hidden[0], *config.hidden)
+        if memory is not None:
+            check_memory(memory)
         self.layers = nn.ModuleList(
-            RecurrentLayer(config, before, after, backend) for before, after in zip(widths, config.hidden, strict=False)
+            RecurrentLayer(config, before, after, backend, memory)
+            for before, after in zip(widths, config.hidden, strict=False)
         )
         self.norm = make_norm("none" if config.post_norm else config.norm, config.hidden[-1], _inner_shape(config))
         self.decoder = BoundaryConv2d(config.hidden[-1], config.out_channels * folded, 1, config.boundary)

@@ -46,6 +46,11 @@ class ModelConfig(Section):
         "standard deviation of its change from frame to frame in the training split",
     )
     damping: Flag = Field(False, description="learn how fast each variable returns to its mean; needs tendency")
+    memory: Annotated[int, Field(ge=2, strict=True)] | None = Field(
+        None,
+        description="frames that the gates remember at the start of a training, from 2 to this many over the channels; "
+        "empty: about 2; set it to the frames that matter where those are hundreds",
+    )
     anomaly: Flag = Field(False, description="predict departures from the climatology of the training split")
     closed_padding: Literal["zeros", "reflect"] = Field(
         "zeros", description="padding where the grid's boundary is closed"

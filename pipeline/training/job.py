@@ -153,6 +153,7 @@ def build_forecaster(job: TrainingJob, reader: FrameReader) -> minconv.Forecaste
     forecaster = minconv.Forecaster(
         forecaster_config(job),
         activation_checkpointing=job.config.training.activation_checkpointing,
+        memory=job.config.model.memory,
     )
     if job.parent is not None:
         return job.parent.start(forecaster)

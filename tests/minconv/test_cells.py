@@ -149,3 +149,13 @@ def test_convgru_is_its_equations():
         n = (from_x[:, 8:] + F.conv2d(r * h, cell.candidate.weight, padding=1)).tanh()
         h = (1 - z) * h + z * n
     torch.testing.assert_close(cell(x)[1], h, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell_type", MINCONV)
+def test_gates_that_are_to_remember_keep_what_their_time_constants_say(cell_type):
+    cell = cell_type(1, 4)
+    cell.remember(1002)
+    torch.nn.init.zeros_(cell.weight)  # the biases alone
+    first, second = (cell(torch.zeros(1, 1, 1, 3, 3), torch.full((1, 4, 3, 3), level))[1] for level in (1.0, 2.0))
+    kept = (second - first)[0, :, 0, 0]  # of a difference in the state, after a frame
+    torch.testing.assert_close(1 / (1 - kept), torch.tensor([252.0, 502.0, 752.0, 1002.0]), rtol=1e-3, atol=0.0)

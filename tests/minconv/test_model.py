@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minconv import Forecaster, ForecasterConfig, InputError, Normalizer, rollout
+from minconv import ConfigurationError, Forecaster, ForecasterConfig, InputError, Normalizer, rollout
 
 CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm", "conv")
+SMALL = {"in_channels": 1, "out_channels": 1, "hidden": (8,)}
 
 
 def made(**changes):
@@ -293,3 +294,40 @@ def test_activation_checkpointing_gives_the_same_gradients_from_less_memory(cell
     for one, other in zip(plain, again, strict=True):
         torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
     assert less < 0.6 * all_of_it
+
+
+def reach(cell, memory, frames=150):
+    """How much the last frame's forecast hangs on the first frame, against how much it hangs on the last."""
+    torch.manual_seed(0)
+    forecaster = Forecaster(ForecasterConfig(in_channels=1, out_channels=1, hidden=(8,), cell=cell), memory=memory)
+    x = torch.randn(1, frames, 1, 3, 3, dtype=torch.float64).requires_grad_()
+    y, _ = forecaster.double()(x)
+    (gradient,) = torch.autograd.grad(y[:, -1].sum(), x)
+    return (gradient[:, 0].norm() / gradient[:, -1].norm()).item()
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "conv"])
+def test_with_a_memory_of_hundreds_of_frames_the_first_of_them_still_counts(cell):
+    assert reach(cell, None) < 1e-25
+    assert 1e-5 < reach(cell, 150) < 0.2
+
+
+def test_a_memory_of_two_frames_is_the_least_and_the_control_has_none():
+    assert reach("conv", 1000) == 0.0
+    keep = (-Forecaster(ForecasterConfig(**SMALL), memory=2).layers[0].cell.bias[:8]).sigmoid()
+    torch.testing.assert_close(keep, torch.full((8,), 0.5))
+    for wrong in (1, 2.5, True):
+        with pytest.raises(ConfigurationError, match="memory must be an integer of at least 2 frames"):
+            Forecaster(ForecasterConfig(**SMALL), memory=wrong)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "conv"])
+def test_memory_is_where_weights_start_and_nothing_else(cell):
+    torch.manual_seed(0)
+    before = Forecaster(ForecasterConfig(**SMALL, cell=cell)).state_dict()
+    torch.manual_seed(0)
+    after = Forecaster(ForecasterConfig(**SMALL, cell=cell), memory=100).state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(changed) == 1
+    assert changed <= {"layers.0.cell.bias", "layers.0.cell.input.bias"}

@@ -169,6 +169,8 @@ def test_unknown_key_is_told_before_other_problems() -> None:
         (tree(model={"tendency_scale": [0.1]}), ["model.tendency_scale: must be a positive", "got [0.1]"]),
         (tree(model={"tendency_scale": INF}), ["model.tendency_scale: must be a positive", "got inf"]),
         (tree(model={"hidden": []}), ["model.hidden", "at least 1"]),
+        (tree(model={"memory": 1}), ["model.memory", "greater than or equal to 2", "got 1"]),
+        (tree(model={"memory": 2.5}), ["model.memory", "integer", "got 2.5"]),
         (tree(boundary="open"), ["boundary", "periodic", "got 'open'"]),
         (tree(forcings=["time_of_dya"]), ["forcings.0", "time_of_day", "got 'time_of_dya'"]),
         (tree(variables={}), ["variables", "at least 1"]),

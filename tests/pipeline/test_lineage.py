@@ -50,6 +50,7 @@ def test_the_same_inputs_give_the_same_name(time_config):
         lambda c: changed(c, "model", damping=True),
         lambda c: changed(c, "model", anomaly=True),
         lambda c: changed(c, "model", tendency_scale="statistics"),
+        lambda c: changed(c, "model", memory=500),
         lambda c: changed(c, "training", learning_rate=1e-4),
         lambda c: changed(c, "training", closed_loop_ramp=(0.5, 0.8)),
         lambda c: changed(c, "training", truncate=4),

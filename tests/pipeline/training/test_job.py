@@ -74,6 +74,16 @@ def test_the_forecaster_is_the_one_configured(time_config, snapshot_of):
     assert forecaster.normalizer.std[:2].tolist() == pytest.approx(job.statistics.state.std.tolist())
 
 
+def test_the_memory_is_the_one_configured(time_config, snapshot_of):
+    config = changed(time_config, memory=500)
+    job = prepare(config, snapshot_of(config))
+    forecaster = build_forecaster(job, open_reader(job, job.splits.train))
+    for layer in forecaster.layers:
+        keep = (-layer.cell.bias[: layer.cell.hidden]).sigmoid()
+        assert 0.5 < keep.min() < keep.max() < 1 - 1 / 501
+        assert keep.max() > 1 - 1 / 499
+
+
 @pytest.mark.parametrize("anomaly", [False, True])
 def test_the_scale_of_the_tendency_may_be_that_of_the_data(time_config, snapshot_of, anomaly):
     config = changed(time_config, tendency_scale="statistics", anomaly=anomaly)
