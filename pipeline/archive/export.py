@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ..errors import ArchiveError
 from ..failpoints import reach
@@ -52,7 +53,7 @@ def export(path: Path, target: Path, snapshot_id: str | None = None) -> None:
                     data.encoding = {key: data.encoding[key] for key in _MEANING if key in data.encoding}
                 growing = [field.dims[0]]
                 with held_back():
-                    values = fields.to_netcdf(made, engine="netcdf4", unlimited_dims=growing, compute=False)
+                    values: Any = fields.to_netcdf(made, engine="netcdf4", unlimited_dims=growing, compute=False)
                 values.compute(scheduler="threads")  # long work; in threads, which no signal interrupts
             else:
                 fields.to_zarr(made, zarr_format=3, consolidated=False)

@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                     raise ValueError(f"blocks must divide the first dimension, got {group['blocks']} for shape {shape}")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change the weights; those without a gradient stay."""
         loss = None
         if closure is not None:
@@ -80,7 +80,7 @@ class Muon(torch.optim.Optimizer):
         for shape, parameters in alike.items():
             means = torch.cat([self._mean(parameter, group["momentum"]).reshape(shape) for parameter in parameters])
             steps = orthogonal(means).mul_(RMS * max(shape[1:]) ** 0.5)
-            for parameter, step in zip(parameters, steps.split(blocks), strict=True):
+            for parameter, step in zip(parameters, torch.split(steps, blocks), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(step.reshape(parameter.shape), alpha=group["lr"])
 
