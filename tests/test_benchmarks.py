@@ -76,3 +76,20 @@ def test_ingest(tmp_path):
         assert all(peak > 50 for peak in row["peak_mib"].values())
     assert {"processor", "cores", "date", "xarray", "icechunk"} <= set(found["machine"])
     assert (tmp_path / "ingest.md").read_text().count("\n| packed |") == 2
+
+
+def test_long():
+    sizes = ("--frames", "3", "120", "--size", "48", "--tile", "16", "--rounds", "1")
+    printed = run("long.py", *sizes, "--cells", "minconvgru", "convlstm")
+    cells = [[word.strip() for word in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
+    found = {tuple(row[:3]): row[3:] for row in cells if row[0] in ("minconvgru", "convlstm")}
+    modes = {mode for _, length, mode in found if length == "120"}
+    assert modes == {"whole", "segments", "recomputed", "log domain"}
+    assert ("convlstm", "120", "log domain") not in found
+    assert ("minconvgru", "3", "segments") not in found
+    for mode in ("whole", "recomputed"):
+        assert 0 < float(found["minconvgru", "120", mode][-1]) < 1e-5
+    assert 1e-3 < float(found["minconvgru", "120", "segments"][-1]) < 1
+    on_tiles = {row[1]: row for row in cells if len(row) == 6}
+    assert float(on_tiles["all tiles"][-1]) < 1e-5
+    assert {"whole", "one tile"} <= set(on_tiles)

@@ -44,8 +44,8 @@ def test_committed_outputs_are_whole_small_and_clean(path: Path) -> None:
     assert any("better than persistence" in text and "True" in text for text in texts(notebook))
 
 
-def test_both_notebooks_are_there() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["fluid", "weather"]
+def test_all_notebooks_are_there() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["fluid", "long", "weather"]
 
 
 @pytest.mark.slow

@@ -5,10 +5,10 @@
     python tests/bench/long.py --case grid --size 512 --tile 128
 
 `sequence`: a step (forward, backward) on one sequence of T frames of 16 x 16 points and one channel, two layers of 16
-channels that start with a memory of T frames. A mode is `whole`; `segments`, as `training.truncate` does it (100 frames
-each, gradients stop between them); `recomputed`, activation checkpointing; `log domain`, the paper's prefix sum. Errors
-are relative L2 norms against the same model in float64: of the gradient by all parameters, and by the input; that of
-segments includes what the cut leaves out.
+channels whose gates start with a memory of T frames (`--gates half`: as they do unless asked). A mode is `whole`;
+`segments`, as `training.truncate` does it (100 frames each, gradients stop between them); `recomputed`, activation
+checkpointing; `log domain`, the paper's prefix sum. Errors are relative L2 norms against the same model in float64: of
+the gradient by all parameters, and by the input; that of segments includes what the cut leaves out.
 
 `grid`: a step on 4 frames of a size x size field with the whole field, with one tile of it (halo as wide as the model
 reaches) and with all tiles one after the other; then a forecast of 4 frames on tiles against that of the whole field.
@@ -58,6 +58,7 @@ class Request:
     frames: int
     size: int = POINTS
     tile: int = 0
+    memory: int | None = None
 
 
 def model(request: Request, dtype: torch.dtype = torch.float32) -> Forecaster:
@@ -71,9 +72,8 @@ def model(request: Request, dtype: torch.dtype = torch.float32) -> Forecaster:
         patch=1 if request.case == "sequence" else 2,
     )
     backend = "logspace" if request.mode == "log domain" else "auto"
-    memory = request.frames if request.case == "sequence" else None
     again = request.mode == "recomputed"
-    return Forecaster(config, backend, activation_checkpointing=again, memory=memory).to(dtype)
+    return Forecaster(config, backend, activation_checkpointing=again, memory=request.memory).to(dtype)
 
 
 def frames(request: Request) -> Tensor:
@@ -179,7 +179,7 @@ def errors(requests: list[Request]) -> dict[str, tuple[float, ...]]:
     }
 
 
-def sequence_table(cells: list[str], lengths: list[int], modes: list[str], rounds: int) -> None:
+def sequence_table(cells: list[str], lengths: list[int], modes: list[str], remember: bool, rounds: int) -> None:
     """One row for each cell, length and mode."""
     print("| cell | T | mode | ms a frame | times whole | MiB | KiB a frame | error, parameters | error, input |")
     print("|---|--:|---|--:|--:|--:|--:|--:|--:|")
@@ -188,8 +188,9 @@ def sequence_table(cells: list[str], lengths: list[int], modes: list[str], round
         chosen = [mode for mode in modes if not (loops and mode == "log domain")]
         for length in lengths:
             # Segments of the whole length are the whole.
-            cut = length > SEGMENT
-            requests = [Request("sequence", cell, one, length) for one in chosen if cut or one != "segments"]
+            kept = [mode for mode in chosen if length > SEGMENT or mode != "segments"]
+            memory = length if remember else None
+            requests = [Request("sequence", cell, mode, length, memory=memory) for mode in kept]
             seconds, wrong = times(requests, rounds), errors(requests)
             for request in requests:
                 mode, peak = request.mode, peak_mib(request)
@@ -237,6 +238,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=CELLS)
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 500, 2000])
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    parser.add_argument("--gates", default="long", choices=("long", "half"), help="of sequence: where they start")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--tile", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
@@ -250,7 +252,8 @@ def main() -> None:
     print(f"{time.strftime('%Y-%m-%d')}; processor time\n")
     cases = arguments.case or ["sequence", "grid"]
     if "sequence" in cases:
-        sequence_table(arguments.cells, arguments.frames, arguments.modes, arguments.rounds)
+        remember = arguments.gates == "long"
+        sequence_table(arguments.cells, arguments.frames, arguments.modes, remember, arguments.rounds)
     if "grid" in cases:
         cells = [cell for cell in arguments.cells if not cell.startswith("conv")]  # the others do not go with tiles
         grid_table(cells, arguments.size, arguments.tile, arguments.rounds)
