@@ -73,21 +73,20 @@ class Muon(torch.optim.Optimizer):
     def _step(self, group: dict[str, Any]) -> None:
         """All matrices of one shape at once: they are small, and each operation has its price."""
         blocks: int = group["blocks"]
-        alike: defaultdict[tuple[int, int, int], list[Tensor]] = defaultdict(list)
+        alike: defaultdict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
-                alike[blocks, len(parameter) // blocks, parameter[0].numel()].append(parameter)
-        for shape, parameters in alike.items():
-            means = torch.cat([self._mean(parameter, group["momentum"]).reshape(shape) for parameter in parameters])
-            steps = orthogonal(means).mul_(RMS * max(shape[1:]) ** 0.5)
-            for parameter, step in zip(parameters, torch.split(steps, blocks), strict=True):
+                shape = blocks, len(parameter) // blocks, parameter[0].numel()
+                alike[shape].append((parameter, self._mean(parameter, parameter.grad, group["momentum"])))
+        for shape, learning in alike.items():
+            steps = orthogonal(torch.cat([mean.reshape(shape) for _, mean in learning]))
+            steps *= RMS * max(shape[1:]) ** 0.5
+            for (parameter, _), step in zip(learning, torch.split(steps, blocks), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(step.reshape(parameter.shape), alpha=group["lr"])
 
-    def _mean(self, parameter: Tensor, momentum: float) -> Tensor:
+    def _mean(self, parameter: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """The running mean with Nesterov's look ahead."""
-        gradient = parameter.grad
-        assert gradient is not None
         state = self.state[parameter]
         if not state:
             state["mean"] = torch.zeros_like(gradient)
