@@ -116,7 +116,7 @@ def read_space(tree: Any) -> Space:
 
 
 def default_space(config: Config, grid: tuple[int, int]) -> Space:
-    """Learning rate, width and depth, patch, input noise and weight decay, around a configuration's own.
+    """Optimizer, loss and learning rate, width, depth, patch, noise and weight decay, around a configuration's own.
 
     Args:
         config: To start from.
@@ -130,6 +130,8 @@ def default_space(config: Config, grid: tuple[int, int]) -> Space:
     patches = [patch for patch in (1, 2, 4) if all(side % patch == 0 for side in sides)]
     return read_space(
         {
+            "training.optimizer": {"choice": ["adamw", "muon"]},
+            "training.loss": {"choice": ["mse", "log_mse"]},
             "training.learning_rate": {"log": [rate / 4, rate * 4]},
             "training.input_noise": {"log": [1e-3, 0.3]},
             "training.weight_decay": {"log": [1e-5, 0.1]},
