@@ -36,6 +36,7 @@ from ..sources.packing import check_packing, storage, unlike_most
 from ..sources.settling import Stamp, check_settled, stamp
 from ..static_fields import StaticFile
 from ..transforms import Plan, is_identity, plan_of, transformed
+from .ahead import ahead
 from .cache import Cache
 from .derived import derived_suspicions
 from .inputs import settled_until
@@ -135,23 +136,26 @@ def examine(
     written = is_identity(config, plan)  # what is read is what is written
     stamps: dict[Path, Stamp] = {}
     stored: dict[Path, dict[str, str]] = {}
-    for number, path in enumerate(paths):
+
+    def identified(path: Path) -> str:
+        if path in past:
+            return ""
+        stamps[path] = stamp(path)
+        check_settled(stamps[path], config.source.settle_seconds, time.time())
+        with in_our_words():
+            path.stat()  # a link to nowhere has no bytes to know it by
+            return digest(path)
+
+    for number, (path, identity) in enumerate(ahead(identified, paths)):
         if path in past:
             batch.skipped.append(path)
             continue
         progress(Event("ingest", number, len(paths), "files", message=path.name))
-        stamps[path] = stamp(path)
-        try:
-            check_settled(stamps[path], config.source.settle_seconds, time.time())
-        except SourceError as error:
-            batch.withdraw(path, error)
-            continue
         with ExitStack() as own:
             whole = cache.room if written else 0
             try:
                 with in_our_words():
-                    path.stat()  # a link to nowhere has no bytes to know it by
-                    sha256 = batch.digests[path] = digest(path)
+                    sha256 = batch.digests[path] = identity.result()
                     lenience = lenience_of(config.quality.actions, accepted.get(sha256, frozenset()))
                     batch.warned += lenience.judged(path, partial(check_enclosed, config.source_path, path))
                     check_container(path)
@@ -162,6 +166,9 @@ def examine(
                     dataset = own.enter_context(open_input(config, path, {**plan.read, **fixed}, lenience.off, whole))
                     held, held_fixed = present_variables(dataset, plan.read), present_variables(dataset, fixed)
             except SourceError as error:
+                if error.rule == "Q-UNSETTLED":
+                    batch.withdraw(path, error)
+                    continue
                 batch.unopened = True
                 batch.reject(path, error)
                 continue
