@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .chrono import log_odds
+from .chrono import start_gates
 from .config import Boundary
 from .errors import InputError
 from .layers import BoundaryConv2d
@@ -50,10 +50,9 @@ class ConvGRU(nn.Module):
             frames.append(h)
         return torch.stack(frames, dim=1), h
 
-    @torch.no_grad()
     def remember(self, frames: int) -> None:
         """Start z with time constants of 2 to so many frames (`minconv.chrono`)."""
-        self.input.get_parameter("bias")[self.hidden : 2 * self.hidden] = -log_odds(self.hidden, frames)
+        start_gates(self.input.get_parameter("bias")[self.hidden :], (-1.0,), self.hidden, frames)
 
 
 class ConvLSTM(nn.Module):
@@ -85,11 +84,9 @@ class ConvLSTM(nn.Module):
             frames.append(h)
         return torch.stack(frames, dim=1), torch.cat([h, c], dim=1)
 
-    @torch.no_grad()
     def remember(self, frames: int) -> None:
         """Start f and i with time constants of 2 to so many frames (`minconv.chrono`)."""
-        keeping = log_odds(self.hidden, frames)
-        self.input.get_parameter("bias")[: 2 * self.hidden] = torch.cat((keeping, -keeping))
+        start_gates(self.input.get_parameter("bias"), (1.0, -1.0), self.hidden, frames)
 
 
 def _start(state: Tensor | None, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .chrono import log_odds
+from .chrono import start_gates
 from .config import Boundary
 from .layers import convolve
 from .scan import Backend, ScanCell, scan
@@ -67,12 +67,9 @@ class MinConvCell(nn.Module):
         pre = frames.view(*x.shape[:2], *frames.shape[1:])
         return scan(pre, state, cell=self.scan_cell, bias=bias, backend=self.backend)
 
-    @torch.no_grad()
     def remember(self, frames: int) -> None:
         """Start the gates with time constants of 2 to so many frames (`minconv.chrono`)."""
-        keeping = log_odds(self.hidden, frames)
-        for bias, share in zip(self.bias.chunk(self.blocks), self.gates, strict=False):
-            bias.copy_(share * keeping)
+        start_gates(self.bias, self.gates, self.hidden, frames)
 
     def scan_parameters(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the convolution that makes the scan's input."""
