@@ -67,15 +67,16 @@ def event_of(message: Mapping[str, Any], options: TrainingConfig) -> Event:
     total, limit = options.total_steps(steps), options.max_seconds
     if message["kind"] == "epoch":  # it is the number of finished ones
         values = {key: float(value) for key, value in message.items() if isinstance(value, int | float)}
-        done, share = min(epoch * steps, total), f"epoch {epoch} of {options.epochs}"
+        done, name = min(epoch * steps, total), f"epoch {epoch}"
     else:
         values = {"loss": message["loss"]}
-        done, share = epoch * steps + message["step"] + 1, f"epoch {epoch + 1} of {options.epochs}"
+        done, name = epoch * steps + message["step"] + 1, f"epoch {epoch + 1}"
     seconds = message.get("seconds", 0.0)
-    epoch_alone = share.partition(" of ")[0]
     if limit is not None and seconds / limit >= done / max(1, total):
-        return Event("training", round(min(seconds, limit)), max(1, round(limit)), "s", values, epoch_alone)
-    return Event("training", done, total, "steps", values, share if total == options.epochs * steps else epoch_alone)
+        return Event("training", round(min(seconds, limit)), max(1, round(limit)), "s", values, name)
+    if total == options.epochs * steps:  # nothing but the epochs ends it
+        name += f" of {options.epochs}"
+    return Event("training", done, total, "steps", values, name)
 
 
 def diverged(failure: str) -> TrainingError:
