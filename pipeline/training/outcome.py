@@ -74,7 +74,7 @@ def event_of(message: Mapping[str, Any], options: TrainingConfig) -> Event:
     seconds = message.get("seconds", 0.0)
     if limit is not None and seconds / limit >= done / max(1, total):
         return Event("training", round(min(seconds, limit)), max(1, round(limit)), "s", values, name)
-    if total == options.epochs * steps:  # nothing but the epochs ends it
+    if total == options.epochs * steps:  # no number of steps cuts them
         name += f" of {options.epochs}"
     return Event("training", done, total, "steps", values, name)
 
