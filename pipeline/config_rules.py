@@ -49,24 +49,15 @@ def check_sections(config: Config) -> None:
 
 def _check_names(config: Config) -> None:
     """What is said of single variables is said of those that there are."""
-    if unknown := [name for name in config.training.loss_weights if name not in config.predicted]:
-        raise ValueError(
-            f"training.loss_weights must name variables that are predicted ({', '.join(config.predicted)}), "
-            f"got {unknown[0]!r}"
-        )
-    if unknown := [name for name in config.promotion.variables if name not in config.predicted]:
-        raise ValueError(
-            f"promotion.variables must be among those that are predicted ({', '.join(config.predicted)}), "
-            f"got {unknown[0]!r}"
-        )
-    if unknown := [name for name in config.quality.max_jump if name not in config.varying]:
-        raise ValueError(
-            f"quality.max_jump must name variables that vary ({', '.join(config.varying)}), got {unknown[0]!r}"
-        )
-    if unknown := [name for name in config.quality.tiny_negative if name not in config.varying]:
-        raise ValueError(
-            f"quality.tiny_negative must name variables that vary ({', '.join(config.varying)}), got {unknown[0]!r}"
-        )
+    predicted, varying = ("that are predicted", config.predicted), ("that vary", config.varying)
+    for key, names, verb, (kind, known) in (
+        ("training.loss_weights", config.training.loss_weights, "name variables", predicted),
+        ("promotion.variables", config.promotion.variables, "be among those", predicted),
+        ("quality.max_jump", config.quality.max_jump, "name variables", varying),
+        ("quality.tiny_negative", config.quality.tiny_negative, "name variables", varying),
+    ):
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"{key} must {verb} {kind} ({', '.join(known)}), got {unknown[0]!r}")
 
 
 def _check_region(config: Config) -> None:
