@@ -23,8 +23,9 @@ from pipeline.lineage import code_version
 from pipeline.progress import Progress
 from pipeline.study import CELLS, TrialResult, run_trial
 from pipeline.study.budget import Shares, divide, duration, duration_text
+from pipeline.study.contenders import contenders, timed
 from pipeline.study.limits import Hardware
-from pipeline.study.poc import CellFound, ProofOfConcept, Terms, conclude, contenders, skill_of, timed
+from pipeline.study.poc import CellFound, ProofOfConcept, Terms, conclude, skill_of
 from pipeline.study.probe import Probe, run_probe
 from pipeline.training import prepare
 from pipeline.training.local import device_of

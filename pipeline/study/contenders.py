@@ -1,21 +1,24 @@
-"""Configurations that differ in the recurrent cell alone and have as many parameters as can be.
+"""Configurations that differ in the recurrent cell alone and have as many parameters as can be, and trials of them.
 
-for cell in CELLS:
-trial = Trial(cell, alike(job, cell))
+for cell, config in contenders(job).items():
+    trial = timed(cell, config, 40.0)      # seconds of training
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import minconv
 
 from ..config import Config
 from ..training.job import TrainingJob, forecaster_config
 from .settings import with_settings
+from .trial import Trial
 
 CELLS = ("minconvgru", "minconvlstm", "minconvexplstm", "convgru", "convlstm")
 _WIDEST = 1024
+_ENDLESS = 10**6  # epochs of a training that its time ends
 
 
 def parameters_of(job: TrainingJob) -> int:
@@ -44,3 +47,24 @@ def alike(job: TrainingJob, cell: str) -> Config:
         middle = (low + high) // 2
         low, high = (low, middle) if distance(middle) >= 0 else (middle + 1, high)
     return wide(min((max(1, low - 1), low), key=lambda width: abs(distance(width))))
+
+
+def contenders(job: TrainingJob) -> dict[str, Config]:
+    """The job's configuration for each cell, with as many parameters; for its own cell as it is written."""
+    own = job.config.model.cell
+    return {cell: job.config if cell == own else alike(job, cell) for cell in CELLS}
+
+
+def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:
+    """A trial in which the time ends the training, and the learning rate follows it; None: for a `Probe`.
+
+    Torch does not compile its model, which would take most of a short time, and nothing else ends it sooner.
+    """
+    settings: dict[str, Any] = {"training.compile": False, "training.patience": None, "training.workers": 0}
+    if seconds is not None:
+        settings |= {
+            "training.epochs": _ENDLESS,
+            "training.max_steps": None,
+            "training.max_seconds": round(seconds, 2),
+        }
+    return Trial(cell, with_settings(config, settings))

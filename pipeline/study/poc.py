@@ -1,11 +1,9 @@
 """A proof of concept: five cells trained alike on a user's data and machine, and what can be concluded from it.
 
-What lives here: which trials it consists of, and its conclusion as one value, with its JSON form. What does not: the
-division of the budget (`budget`), the rules of the decision (`verdict`), the page (`report`), the order of work
-(`workflows`).
+What lives here: its conclusion as one value, with its JSON form. What does not: the trials it consists of
+(`contenders`), the division of the budget (`budget`), the rules of the decision (`verdict`), the page (`report`), the
+order of work (`workflows`).
 
-    configs = contenders(job)                               # equal parameters, by cell
-    trial = timed("minconvgru", configs["minconvgru"], 40.0)
     found = conclude(config, snapshot_id, hardware, shares, probes, results, failures, terms)
     found.decision.sentence
 """
@@ -24,19 +22,15 @@ from ..comparison import Comparison, Interval, compare
 from ..config import Config, PromotionConfig
 from ..cost import time_text
 from ..scorecard import Reference, Scorecard
-from ..training import TrainingJob
 from .budget import Shares, budget_for, duration_text, longest
-from .contenders import CELLS, alike
+from .contenders import CELLS
 from .limits import Hardware, limits, other_work
 from .probe import Probe
 from .projection import Retraining, project
 from .results import TrialResult
-from .settings import with_settings
-from .trial import Trial
 from .verdict import Decision, Evidence, decide, nothing_trained
 
 MINCONV = CELLS[:3]
-_ENDLESS = 10**6  # epochs of a training that its time ends
 
 
 @dataclass(frozen=True)
@@ -134,27 +128,6 @@ class ProofOfConcept:
             "failures": dict(self.failures),
             "registered": False,
         }
-
-
-def contenders(job: TrainingJob) -> dict[str, Config]:
-    """The job's configuration for each cell, with as many parameters; for its own cell as it is written."""
-    own = job.config.model.cell
-    return {cell: job.config if cell == own else alike(job, cell) for cell in CELLS}
-
-
-def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:
-    """A trial in which the time ends the training, and the learning rate follows it; None: for a `Probe`.
-
-    Torch does not compile its model, which would take most of a short time, and nothing else ends it sooner.
-    """
-    settings: dict[str, Any] = {"training.compile": False, "training.patience": None, "training.workers": 0}
-    if seconds is not None:
-        settings |= {
-            "training.epochs": _ENDLESS,
-            "training.max_steps": None,
-            "training.max_seconds": round(seconds, 2),
-        }
-    return Trial(cell, with_settings(config, settings))
 
 
 def conclude(

@@ -1,9 +1,12 @@
+import math
+
 import pytest
 
 from pipeline import archive
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.study import CELLS, alike, parameters_of, with_settings
+from pipeline.study.contenders import contenders, timed
 from pipeline.training import TrainingJob, prepare
 
 
@@ -34,3 +37,25 @@ def test_changed_settings_are_checked(sample_config: Config) -> None:
     assert config.archive_path == sample_config.archive_path
     with pytest.raises(ConfigError, match="epochz"):
         with_settings(sample_config, {"training.epochz": 7})
+
+
+def test_contenders_differ_in_the_cell_alone_and_are_as_large(sample_config: Config) -> None:
+    job = prepare(sample_config, archive.head(sample_config.archive_path))
+    configs = contenders(job)
+    assert list(configs) == list(CELLS)
+    assert configs["minconvgru"] is sample_config
+    sizes = [parameters_of(prepare(config, job.snapshot_id)) for config in configs.values()]
+    assert max(sizes) < 1.35 * min(sizes)  # widths are whole numbers, and these are of 8
+    for cell, config in configs.items():
+        assert config.model.cell == cell
+        assert config.training == sample_config.training
+
+
+def test_a_timed_trial_ends_by_its_time_alone(sample_config: Config) -> None:
+    trial = timed("minconvgru", sample_config, 12.345)
+    options = trial.config.training
+    assert (options.max_seconds, options.patience, options.compile, options.workers) == (12.35, None, False, 0)
+    assert options.epochs * 1.0 > 1e5
+    assert options.learning_rate == sample_config.training.learning_rate
+    assert timed("minconvgru", sample_config).config.training.epochs == sample_config.training.epochs
+    assert math.isfinite(options.max_seconds)

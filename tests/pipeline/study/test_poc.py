@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 
-from pipeline import archive
-from pipeline.study import CELLS, parameters_of
-from pipeline.study.poc import contenders, skill_of, timed
-from pipeline.training import prepare
+from pipeline.study import CELLS
+from pipeline.study.poc import skill_of
 from tests.pipeline.made_study import made_proof
 
 
@@ -78,25 +75,3 @@ def test_the_json_has_every_field_and_no_number_that_json_lacks():
     assert one["step_seconds"] == 0.05
     assert one["curve"] == [[20.0, 0.6], [40.0, 0.3]]
     assert set(one["step_parts"]) == {"data wait", "forward", "backward", "optimizer", "other"}
-
-
-def test_contenders_differ_in_the_cell_alone_and_are_as_large(sample_config):
-    job = prepare(sample_config, archive.head(sample_config.archive_path))
-    configs = contenders(job)
-    assert list(configs) == list(CELLS)
-    assert configs["minconvgru"] is sample_config
-    sizes = [parameters_of(prepare(config, job.snapshot_id)) for config in configs.values()]
-    assert max(sizes) < 1.35 * min(sizes)  # widths are whole numbers, and these are of 8
-    for cell, config in configs.items():
-        assert config.model.cell == cell
-        assert config.training == sample_config.training
-
-
-def test_a_timed_trial_ends_by_its_time_alone(sample_config):
-    trial = timed("minconvgru", sample_config, 12.345)
-    options = trial.config.training
-    assert (options.max_seconds, options.patience, options.compile, options.workers) == (12.35, None, False, 0)
-    assert options.epochs * 1.0 > 1e5
-    assert options.learning_rate == sample_config.training.learning_rate
-    assert timed("minconvgru", sample_config).config.training.epochs == sample_config.training.epochs
-    assert math.isfinite(options.max_seconds)

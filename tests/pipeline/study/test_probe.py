@@ -10,7 +10,7 @@ import pytest
 from pipeline import archive
 from pipeline.progress import Event, silent
 from pipeline.study import probe as room
-from pipeline.study.poc import timed
+from pipeline.study.contenders import timed
 from pipeline.study.probe import run_probe
 from pipeline.training import prepare
 from pipeline.windows import windows
