@@ -32,8 +32,10 @@ def alike(job: TrainingJob, cell: str) -> Config:
 
     Args:
         job: Whose configuration and grid.
-        cell: Name of the cell.
+        cell: Name of the cell; with the job's own the configuration is as it is written.
     """
+    if cell == job.config.model.cell:
+        return job.config
     target, depth = parameters_of(job), len(job.config.model.hidden)
 
     def wide(width: int) -> Config:
@@ -50,9 +52,8 @@ def alike(job: TrainingJob, cell: str) -> Config:
 
 
 def contenders(job: TrainingJob) -> dict[str, Config]:
-    """The job's configuration for each cell, with as many parameters; for its own cell as it is written."""
-    own = job.config.model.cell
-    return {cell: job.config if cell == own else alike(job, cell) for cell in CELLS}
+    """The job's configuration for each cell, with as many parameters."""
+    return {cell: alike(job, cell) for cell in CELLS}
 
 
 def timed(cell: str, config: Config, seconds: float | None = None) -> Trial:

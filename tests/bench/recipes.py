@@ -115,15 +115,10 @@ def trials(study: Study, options: argparse.Namespace, snapshot_id: str) -> dict[
         configs = [configured(study, options, others, seed) for seed in options.seeds]
         for setting in set(settings) - set(others):
             cell = setting.removeprefix("model.cell=")
-            configs = [of_cell(config, cell, snapshot_id) for config in configs]
+            configs = [alike(prepare(config, snapshot_id), cell) for config in configs]
         slug = "".join(letter if letter.isalnum() else "_" for letter in name)
         found[name] = [Trial(f"{slug}-{config.seed}", config) for config in configs]
     return found
-
-
-def of_cell(config: Config, cell: str, snapshot_id: str) -> Config:
-    """As many parameters, another cell."""
-    return config if cell == config.model.cell else alike(prepare(config, snapshot_id), cell)
 
 
 def timed(
