@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: two small archives, and a model trained on each, made once."""
 
+import contextlib
 import math
 import os
 import signal
@@ -56,6 +57,19 @@ def _own_mlflow() -> Iterator[None]:
     before = [os.environ.get(name) for name in names]
     yield
     assert [os.environ.get(name) for name in names] == before
+
+
+@pytest.fixture
+def swallowed_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives while a NetCDF file is written, and is swallowed as netCDF4 does it, which has bare excepts."""
+    to_netcdf = xr.Dataset.to_netcdf
+
+    def swallowing(self: xr.Dataset, *arguments: Any, **options: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return to_netcdf(self, *arguments, **options)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", swallowing)
 
 
 @pytest.fixture(scope="session")

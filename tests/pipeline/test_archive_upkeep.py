@@ -2,11 +2,9 @@
 
 import datetime
 import hashlib
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -119,16 +117,9 @@ def test_export_equals_the_archive(path, name):
         archive.export(path, target)
 
 
-def test_an_export_that_is_interrupted_within_netcdf4_leaves_nothing(path, monkeypatch):
+@pytest.mark.usefixtures("swallowed_interruption")
+def test_an_export_that_is_interrupted_within_netcdf4_leaves_nothing(path):
     write(path, 0, 15)
-    to_netcdf = xr.Dataset.to_netcdf
-
-    def swallowing(self, *arguments, **options):  # as netCDF4 does, which has bare excepts
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        return to_netcdf(self, *arguments, **options)
-
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", swallowing)
     target = path.parent / "new" / "out.nc"
     with pytest.raises(KeyboardInterrupt):
         archive.export(path, target)

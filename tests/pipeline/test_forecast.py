@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -316,15 +314,8 @@ def test_an_interrupted_write_leaves_nothing(weather_forecast, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_that_netcdf4_swallows_is_not_lost(weather_forecast, tmp_path, monkeypatch):
-    to_netcdf = xr.Dataset.to_netcdf
-
-    def swallowing(self, *arguments, **options):  # as netCDF4 does, which has bare excepts
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        return to_netcdf(self, *arguments, **options)
-
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", swallowing)
+@pytest.mark.usefixtures("swallowed_interruption")
+def test_an_interruption_that_netcdf4_swallows_is_not_lost(weather_forecast, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_forecast(weather_forecast, tmp_path / "forecast.nc")
     assert list(tmp_path.iterdir()) == []
