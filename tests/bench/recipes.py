@@ -85,15 +85,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def configured(study: Study, options: argparse.Namespace, settings: Iterable[str] = (), seed: int = 0) -> Config:
     """The study's configuration with the settings of one trial."""
-    limit = [f"training.epochs={options.epochs or ENDLESS}"] if limited(study, options) else []
+    other = options.epochs or options.steps or seconds_of(study, options)
+    limit = [f"training.epochs={options.epochs or ENDLESS}"] if other else []
     limit += [f"training.max_steps={options.steps}"] if options.steps else []
     always = [f"root={json.dumps(str(options.root))}", f"seed={seed}", "training.threads=1"]
     return load_config(study.config, [*study.settings, *always, *limit, *options.set, *settings], options.data)
 
 
-def limited(study: Study, options: argparse.Namespace) -> bool:
-    """Whether something else than the study's configuration ends its trainings."""
-    return bool(options.epochs or options.steps or options.seconds or study.seconds)
+def seconds_of(study: Study, options: argparse.Namespace) -> float | None:
+    """Training time of each; None: something else ends it."""
+    return None if options.epochs or options.steps else options.seconds or study.seconds
 
 
 def trials(study: Study, options: argparse.Namespace, snapshot_id: str) -> dict[str, list[Trial]]:
@@ -180,8 +181,8 @@ def main(arguments: Sequence[str]) -> None:
     options.root = options.root / options.study
     snapshot_id = archived(study, options)
     named, costs = trials(study, options, snapshot_id), {}
-    if limited(study, options) and not (options.epochs or options.steps):
-        named, costs = timed(named, options.seconds or study.seconds, snapshot_id, options)
+    if seconds := seconds_of(study, options):
+        named, costs = timed(named, seconds, snapshot_id, options)
     if options.measure:
         return
     rows = run(named, costs, snapshot_id, options)
