@@ -52,7 +52,6 @@ def export(path: Path, target: Path, snapshot_id: str | None = None) -> None:
                 for data in fields.variables.values():  # chunks and codecs of Zarr mean nothing to NetCDF
                     data.encoding = {key: data.encoding[key] for key in _MEANING if key in data.encoding}
                 growing = [field.dims[0]]
-                values: Any  # Dask has no types
                 with held_back():
                     values: Any = fields.to_netcdf(made, engine="netcdf4", unlimited_dims=growing, compute=False)
                 values.compute(scheduler="threads")  # long work; in threads, which no signal interrupts
