@@ -34,7 +34,7 @@ def start_gates(bias: Tensor, shares: tuple[float, ...], channels: int, frames: 
         frames: See `log_odds`.
     """
     keeping = log_odds(channels, frames)
-    for block, share in zip(bias.detach().split(channels), shares, strict=False):
+    for block, share in zip(torch.split(bias.detach(), channels), shares, strict=False):
         block.copy_(share * keeping)
 
 
