@@ -98,6 +98,7 @@ def checkpoints(root: Path, samples: int, rounds: int) -> None:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "as shipped": {},
+    "Muon": {"optimizer": "muon"},
     "in 4 parts": {"accumulate": 4},
     "average of weights": {"average": 0.999},
     "bf16": {"precision": "bf16"},
