@@ -126,13 +126,17 @@ def _session(**arguments: Any) -> Iterator[None]:
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
             except Exception as error:  # of any kind: a node that comes up too late is a bare one
-                raise ClusterError(
-                    f"Ray at {arguments['address']} could not be started or reached ({_reason(error)}); "
-                    "check address and token"
-                ) from error
+                raise ClusterError(_no_session(arguments["address"], _reason(error))) from error
         yield
     finally:
         ray.shutdown()
+
+
+def _no_session(address: str, reason: str) -> str:
+    if address == "local":
+        step = "start again when the machine is less busy, or do without Ray: --set training.workers=0"
+        return f"Ray could not be started on this machine ({reason}); {step}"
+    return f"Ray at {address} could not be reached ({reason}); check address and token"
 
 
 @contextlib.contextmanager

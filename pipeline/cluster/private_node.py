@@ -14,25 +14,47 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
+from . import node_agent
+
+READY_WORKERS = 3  # at most so many processes ahead: for the controller of a training, its barrier, and a worker
 # What a trainer does for datasets of Ray, of which we have none, and for resources that outlive it, which ours do not.
 _NEEDLESS = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 
 
 @contextlib.contextmanager
 def lean_node() -> Iterator[None]:
-    """Let `ray.init` start neither autoscaler nor dashboard nor forwarder of logs in the body."""
-    try:
-        import ray._private.node as module
+    """Let `ray.init` start neither autoscaler nor dashboard, its agent and the forwarder of logs in the body."""
+    with _replaced(_lean_node), _replaced(_lean_raylet):
+        yield
 
-        before = module.Node
+
+@contextlib.contextmanager
+def _replaced(find: Callable[[], tuple[Any, str, Any]]) -> Iterator[None]:
+    """In the body, something of Ray's is ours: `find` says of what, its name, and what it is there."""
+    try:
+        owner, name, ours = find()
+        before = getattr(owner, name)
     except (ImportError, AttributeError):  # another Ray
         yield
         return
+    setattr(owner, name, ours)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
-    class LeanNode(before):  # type: ignore[misc,valid-type]
+
+def _lean_node() -> tuple[Any, str, Any]:
+    """The processes of a head node."""
+    import ray._private.node as module
+
+    class LeanNode(module.Node):
         """A head node that nothing is added to, that no one looks at, and whose logs stay files."""
 
         def start_monitor(self, *_: Any, **__: Any) -> None:
@@ -44,11 +66,36 @@ def lean_node() -> Iterator[None]:
         def start_log_monitor(self, *_: Any, **__: Any) -> None:
             """No forwarder of the workers' output."""
 
-    module.Node = LeanNode
-    try:
-        yield
-    finally:
-        module.Node = before
+    return module, "Node", LeanNode
+
+
+def _lean_raylet() -> tuple[Any, str, Any]:
+    """How a process of Ray is started; a raylet has our agent then, and few workers ahead."""
+    from ray import _raylet
+    from ray._private import ray_constants, services
+
+    name = "start_ray_process"
+    _expect(services, name, "command", "process_type", others=True)
+    if tuple(getattr(_raylet, f"{port.upper()}_NAME") for port in node_agent.PORTS) != node_agent.PORTS:
+        raise AttributeError("Ray has other names for the ports of an agent")
+    before, raylet = getattr(services, name), ray_constants.PROCESS_TYPE_RAYLET
+
+    def start(command: list[str], process_type: str, *others: Any, **more: Any) -> Any:
+        if process_type == raylet:
+            command = [_of_raylet(argument) for argument in command]
+        return before(command, process_type, *others, **more)
+
+    return services, name, start
+
+
+def _of_raylet(argument: str) -> str:
+    name, _, value = argument.partition("=")
+    if name == "--dashboard_agent_command":
+        ours = subprocess.list2cmdline([sys.executable, "-I", "-S", str(node_agent.__file__)])
+        return f"{name}={ours} {value}"
+    if name == "--num_prestart_python_workers":  # Ray's number is that of the CPUs, however many
+        return f"{name}={min(READY_WORKERS, int(value))}"
+    return argument
 
 
 def lean_trainer(trainer: Any) -> Any:
@@ -106,7 +153,7 @@ def _lean_start() -> Any:
     return start
 
 
-def _expect(owner: type, name: str, *parameters: str, others: bool = False) -> None:
+def _expect(owner: type | ModuleType, name: str, *parameters: str, others: bool = False) -> None:
     """Check that a function of Ray takes what is known of it: these parameters, and, where it may, others.
 
     Raises:

@@ -52,7 +52,8 @@ def test_there_is_no_process_that_nobody_uses(tmp_path, monkeypatch):
         commands = " ".join(family())
         assert "gcs_server" in commands
         assert "raylet" in commands
-        for needless in ("autoscaler/_private/monitor.py", "dashboard/dashboard.py", "log_monitor.py"):
+        dashboard = ("dashboard/dashboard.py", "DashboardAgent")
+        for needless in ("autoscaler/_private/monitor.py", "log_monitor.py", *dashboard):
             assert needless not in commands
 
         from ray.train import RunConfig, ScalingConfig
