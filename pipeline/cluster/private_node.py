@@ -22,7 +22,7 @@ from typing import Any
 
 from . import node_agent
 
-READY_WORKERS = 3  # at most so many processes ahead: for the controller of a training, its barrier, and a worker
+READY_WORKERS = 3  # at most so many processes ahead: for a training's mailbox, its controller, and one more
 # What a trainer does for datasets of Ray, of which we have none, and for resources that outlive it, which ours do not.
 _NEEDLESS = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 

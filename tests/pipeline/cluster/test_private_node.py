@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster import connect, lean_trainer
+from pipeline.cluster.private_node import lean_node
 
 pytestmark = pytest.mark.cluster
 
@@ -90,3 +91,18 @@ def test_a_ray_with_other_functions_is_left_as_it_is(monkeypatch, changed):
     trainer = DataParallelTrainer(look)
     assert lean_trainer(trainer) is trainer
     assert ("_initialize_and_run_controller" in vars(trainer)) == (changed == "nothing")
+
+
+@pytest.mark.parametrize("changed", ["nothing", "parameters", "ports"])
+def test_a_ray_that_starts_its_processes_otherwise_is_left_as_it_is(monkeypatch, changed):
+    from ray import _raylet
+    from ray._private import services
+
+    if changed == "parameters":
+        monkeypatch.setattr(services, "start_ray_process", another_signature)
+    elif changed == "ports":
+        monkeypatch.setattr(_raylet, "METRICS_AGENT_PORT_NAME", "another_port")
+    before = services.start_ray_process
+    with lean_node():
+        assert (services.start_ray_process is not before) == (changed == "nothing")
+    assert services.start_ray_process is before
