@@ -1,7 +1,7 @@
 """Training recipes and cells against each other: equal time or equal frames, several seeds, one thread; not a test.
 
     python tests/bench/recipes.py fluid                      # six cells, 225 s each, three seeds: more than an hour
-    python tests/bench/recipes.py fluid --case ablation --seconds 40
+    python tests/bench/recipes.py fluid --case ablation --steps 600
     python tests/bench/recipes.py wfde5 --data ../shared/data/wfde5_gb_2017-01
     python tests/bench/recipes.py fluid --variant "wide model.hidden=[56,56,56,56]" --seeds 0
 
@@ -72,7 +72,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all trials; repeatable")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--seconds", type=float, help="training time of each (default: the study's)")
-    limit.add_argument("--steps", type=int, help="train so many steps in place of a time")
+    limit.add_argument(
+        "--steps",
+        nargs="+",
+        type=numbered,
+        metavar="[NAME=]N",
+        help="train so many steps in place of a time: all the same, or each name its own",
+    )
     limit.add_argument("--epochs", type=int, help="train so many epochs in place of a time")
     parser.add_argument("--measure", action="store_true", help="only measure the steps of each, on an idle machine")
     parser.add_argument("--against", metavar="NAME", help="compare all others with it (default: the case's)")
@@ -83,11 +89,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def numbered(text: str) -> tuple[str, int]:
+    """``conv=2390`` or ``600``, which is of all names."""
+    name, _, number = text.rpartition("=")
+    return name, int(number)
+
+
 def configured(study: Study, options: argparse.Namespace, settings: Iterable[str] = (), seed: int = 0) -> Config:
     """The study's configuration with the settings of one trial."""
     other = options.epochs or options.steps or seconds_of(study, options)
     limit = [f"training.epochs={options.epochs or ENDLESS}"] if other else []
-    limit += [f"training.max_steps={options.steps}"] if options.steps else []
     always = [f"root={json.dumps(str(options.root))}", f"seed={seed}", "training.threads=1"]
     return load_config(study.config, [*study.settings, *always, *limit, *options.set, *settings], options.data)
 
@@ -108,10 +119,14 @@ def trials(study: Study, options: argparse.Namespace, snapshot_id: str) -> dict[
         named = {cell: (*shared, f"model.cell={cell}") for cell in CELLS}
     if unknown := set(options.only or ()) - set(named):
         sys.exit(f"error: --only takes names of the case ({', '.join(named)}), got {', '.join(sorted(unknown))}")
-    found = {}
+    found, steps = {}, dict(options.steps or ())
     for name, settings in named.items():
         if options.only and name not in options.only:
             continue
+        if steps:
+            if (number := steps.get(name, steps.get(""))) is None:
+                sys.exit(f"error: --steps has no number for {name}; give {name}=N, or one number for all")
+            settings = (*settings, f"training.max_steps={number}")
         others = [setting for setting in settings if not setting.startswith("model.cell=")]
         configs = [configured(study, options, others, seed) for seed in options.seeds]
         for setting in set(settings) - set(others):
@@ -184,6 +199,8 @@ def main(arguments: Sequence[str]) -> None:
     if seconds := seconds_of(study, options):
         named, costs = timed(named, seconds, snapshot_id, options)
     if options.measure:
+        if not costs:
+            sys.exit("error: --measure turns a time into steps, and there is none; give --seconds")
         return
     rows = run(named, costs, snapshot_id, options)
     if not rows:
