@@ -18,7 +18,7 @@ _ITSELF = "RAY_AUTH_TOKEN"
 _TIMEOUT = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 # Of a private Ray: nobody drains its only node; what Ray Train sets for its processes, which inherit it from us;
 # workers have the priority of this process, not the lowest but four: beside other work they would come to nothing; and
-# they import what each process of a training needs while this one is still about other things.
+# they import what all processes of a training but its mailbox need, while this one is still about other things.
 _PRIVATE = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",

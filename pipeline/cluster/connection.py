@@ -134,7 +134,7 @@ def _session(**arguments: Any) -> Iterator[None]:
 
 def _no_session(address: str, reason: str) -> str:
     if address == "local":
-        step = "start again when the machine is less busy, or do without Ray: --set training.workers=0"
+        step = "start again when the machine is less busy, or train without Ray: --set training.workers=0"
         return f"Ray could not be started on this machine ({reason}); {step}"
     return f"Ray at {address} could not be reached ({reason}); check address and token"
 

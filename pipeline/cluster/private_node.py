@@ -29,7 +29,7 @@ _NEEDLESS = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 
 @contextlib.contextmanager
 def lean_node() -> Iterator[None]:
-    """Let `ray.init` start neither autoscaler nor dashboard, its agent and the forwarder of logs in the body."""
+    """Let `ray.init` start no autoscaler, dashboard, agent of one, or forwarder of logs in the body."""
     with _replaced(_lean_node), _replaced(_lean_raylet):
         yield
 
