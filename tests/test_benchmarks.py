@@ -45,6 +45,7 @@ def test_recipes(tmp_path):
     assert {"minconvgru", "convlstm", "persistence", "climatology", "damped persistence"} <= set(rows)
     assert re.search(r"^\| minconvgru \| [+-][\d.]+ % \| [+-][\d.]+ % to [+-][\d.]+ % \| 2 \|$", written, re.MULTILINE)
     assert len(list((tmp_path / "demo" / "trials").glob("*/result.json"))) == 4
+    assert (tmp_path / "demo" / "cells.png").read_bytes().startswith(b"\x89PNG")
     assert written in run("recipes.py", *words, *settings) + "\n"  # nothing is trained again
     numbered = ("demo", "--only", "conv", "--steps", "convlstm=3", "conv=2", "--seeds", "0", "--root", str(tmp_path))
     run("recipes.py", *numbered, *settings)

@@ -33,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
+from recipe_figure import lead_curves
 from recipe_tables import Row, against, skill_table, table
 from studies import STUDIES, Study
 
@@ -41,6 +42,7 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
 from pipeline.lineage import code_version
+from pipeline.report.style import png
 from pipeline.study import Trial, TrialResult, alike, run_trial, with_settings
 from pipeline.study.probe import run_probe
 from pipeline.synthetic import generate
@@ -117,9 +119,10 @@ def trials(study: Study, options: argparse.Namespace, snapshot_id: str) -> dict[
     else:
         shared = study.published if options.case == "published" else ()
         named = {cell: (*shared, f"model.cell={cell}") for cell in CELLS}
-    if unknown := set(options.only or ()) - set(named):
-        sys.exit(f"error: --only takes names of the case ({', '.join(named)}), got {', '.join(sorted(unknown))}")
     found, steps = {}, dict(options.steps or ())
+    for option, given in (("--only", set(options.only or ())), ("--steps", set(steps) - {""})):
+        if unknown := given - set(named):
+            sys.exit(f"error: {option} takes names of the case ({', '.join(named)}), got {', '.join(sorted(unknown))}")
     for name, settings in named.items():
         if options.only and name not in options.only:
             continue
@@ -171,10 +174,10 @@ def run(
         try:
             result = run_trial(trial, snapshot_id, options.root / "trials")
         except PipelineError as error:
-            print(f"{trial.name}: {error}", flush=True)
+            say(f"{trial.name}: {error}")
             return str(error)
         means = ", ".join(f"{name} {result.rmse(name).mean():.4f}" for name in result.scorecard.variables)
-        print(f"{trial.name}: RMSE {means}; {result.frames} frames in {result.seconds:.0f} s", flush=True)
+        say(f"{trial.name}: RMSE {means}; {result.frames} frames in {result.seconds:.0f} s")
         return result
 
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -187,6 +190,11 @@ def run(
         results = [done[name, number] for number in range(len(several))]
         rows.append(Row(name, tuple(one for one in results if isinstance(one, TrialResult)), costs.get(name)))
     return [row for row in rows if row.results]
+
+
+def say(line: str) -> None:
+    """Print a line whole, whatever other threads print."""
+    print(f"{line}\n", end="", flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -217,7 +225,9 @@ def main(arguments: Sequence[str]) -> None:
     text = "\n\n".join([*tables, about])
     out = options.root / f"{'variants' if options.variant else options.case}.md"
     out.write_text(text + "\n", encoding="utf-8")
-    print(f"\n{text}\n\nwritten: {out}")
+    picture = out.with_suffix(".png")
+    picture.write_bytes(png(lead_curves(rows)))
+    print(f"\n{text}\n\nwritten: {out}, {picture}")
 
 
 if __name__ == "__main__":
