@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from workflows.context import load_config
+
 BENCH = Path(__file__).parent / "bench"
 
 pytestmark = pytest.mark.slow
@@ -53,6 +55,15 @@ def test_recipes(tmp_path):
     assert json.loads(result.read_text())["steps"] == 2
     timed = ("demo", "--only", "conv", "--seconds", "2", "--measure", "--root", str(tmp_path))
     assert re.search(r"conv: [\d.]+ ms a step, \d+ steps in 2 s", run("recipes.py", *timed, *settings))
+
+
+def test_each_recipe_of_a_study_is_a_valid_configuration(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    from studies import STUDIES
+
+    for study in STUDIES.values():
+        for settings in (*study.ablation.values(), study.published):
+            load_config(study.config, [*study.settings, *settings], None)
 
 
 def test_loader(tmp_path):

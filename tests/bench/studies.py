@@ -52,13 +52,20 @@ FLUID = Study(
         "no norm": ("model.norm=none",),
         "no residual": ("model.residual=false",),
         "no input noise": ("training.input_noise=0",),
+        "input noise 0.003": ("training.input_noise=0.003",),
         "no warm-up": ("training.warmup=0",),
+        "linear schedule": ("training.schedule=linear",),
         "averaged weights": ("training.average=0.999",),
         "10 frames in batches of 4": ("window.history=5", "window.horizon=5", "training.batch_size=4"),
         "batches of 2": ("training.batch_size=2",),
         "learning rate 2e-3": ("training.learning_rate=0.002",),
         "learning rate 8e-3": ("training.learning_rate=0.008",),
-        "last 20 of 40 frames in closed loop": ("training.closed_loop_steps=20",),
+        "gradients through 20 of 40 frames, state carried": ("training.truncate=20",),
+        "last 19 of 40 frames in closed loop": ("training.closed_loop_steps=19",),
+        "last 1 to 19 in closed loop, from half of the run on": (
+            "training.closed_loop_steps=19",
+            "training.closed_loop_ramp=[0.5, 1]",
+        ),
     },
     # the whole state through a LayerNorm([H, W]) after the last layer; Adam, teacher-forced, no noise
     published=(
@@ -97,6 +104,8 @@ WFDE5 = Study(
         "teacher-forced": ("training.closed_loop_steps=0",),
         "closed loop that grows": ("training.closed_loop_ramp=[0, 0.8]",),
         "averaged weights": ("training.average=0.99",),
+        "linear schedule": ("training.schedule=linear",),
+        "wind counts twice": ("training.loss_weights={wind: 2.0}",),
     },
 )
 DEMO = Study(config="demo", settings=(), seconds=60.0, ablation=FLUID.ablation, published=FLUID.published)
@@ -112,7 +121,7 @@ ERSST = Study(
             "ten epochs": ("training.epochs=10",),
             "weight decay 10": ("training.weight_decay=10",),
         }.items()
-        if name not in ("two layers of 16", "input noise 0.1", "two epochs", "weight decay 1")
+        if name not in ("two layers of 16", "input noise 0.1", "two epochs", "weight decay 1", "wind counts twice")
     },
 )
 STUDIES = {"fluid": FLUID, "noisy": NOISY, "demo": DEMO, "wfde5": WFDE5, "ersst": ERSST}
