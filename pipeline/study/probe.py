@@ -43,7 +43,6 @@ class Probe:
         step_seconds: Of a training step, in the mean over a few.
         parts: Seconds of each part of a step; "other" is the rest.
         steps: Of an epoch.
-        frames: Of training windows in an epoch.
         validation_seconds: Of the validation at the end of an epoch.
         scoring_seconds: Of the test cases, from the time of some of them.
         start_seconds: From the start of the process to the first step: libraries, statistics, frames.
@@ -54,7 +53,6 @@ class Probe:
     step_seconds: float
     parts: Mapping[str, float]
     steps: int
-    frames: int
     validation_seconds: float
     scoring_seconds: float
     start_seconds: float
@@ -115,7 +113,6 @@ def _measured(trial: Trial, snapshot_id: str, limit: float, progress: Progress) 
         step_seconds=profile.seconds,
         parts=dict(profile.parts),
         steps=steps,
-        frames=steps * config.training.batch_size * training.length,
         validation_seconds=validation,
         scoring_seconds=scoring,
         start_seconds=0.0,

@@ -22,7 +22,6 @@ def made_probe(cell: str = "minconvgru", **changes: Any) -> Probe:
         "step_seconds": 0.05,
         "parts": {"data wait": 0.002, "forward": 0.02, "backward": 0.025, "optimizer": 0.002, "other": 0.001},
         "steps": 100,
-        "frames": 4000,
         "validation_seconds": 1.0,
         "scoring_seconds": 4.0,
         "start_seconds": 3.0,

@@ -33,7 +33,6 @@ probes = st.lists(
         step_seconds=st.floats(1e-3, 5.0),
         parts=st.just({}),
         steps=st.integers(1, 10_000),
-        frames=st.just(1),
         validation_seconds=some,
         scoring_seconds=some,
         start_seconds=some,
