@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.comparison import compare
+from pipeline.errors import ComparisonError
 from pipeline.lead_time import milestones
 from pipeline.study import TrialResult
 
@@ -121,7 +122,11 @@ def against(rows: Sequence[Row], base: str) -> str:
         pairs = [(of_base[one.seed], one.scorecard) for one in row.results if one.seed in of_base]
         if row.name == base or not pairs:
             continue
-        found = [compare(*pair).primary.percent for pair in pairs]
+        try:
+            found = [compare(*pair).primary.percent for pair in pairs]
+        except ComparisonError:  # with another history forecasts begin elsewhere
+            lines.append(f"| {row.name} | scored on other cases | | {len(pairs)} |")
+            continue
         means, lower, upper = zip(*found, strict=True)
         ends = f"{min(lower):+.1f} % to {max(upper):+.1f} %"
         lines.append(f"| {row.name} | {statistics.mean(means):+.1f} % | {ends} | {len(pairs)} |")
