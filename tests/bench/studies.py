@@ -47,6 +47,7 @@ FLUID = Study(
         "four layers of 48": ("model.hidden=[48, 48, 48, 48]",),
         "patch 4": ("model.patch=4",),
         "patch 1": ("model.patch=1",),
+        "group norm": ("model.norm=group",),
         "LayerNorm([H, W])": ("model.norm=layer_hw",),
         "norm after the layer": ("model.post_norm=true",),
         "no norm": ("model.norm=none",),
