@@ -6,6 +6,7 @@ path.write_bytes(png(lead_curves(rows)))
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib import colormaps
@@ -29,7 +30,7 @@ def lead_curves(rows: Sequence[Row]) -> Figure:
         baselines = {name: rows[0].results[0].rmse(variable, name) for name in card.references}
         units = str(card.scores["units"].sel(variable=variable).item())
         unit = Unit.of(np.vstack([*found.values(), *baselines.values()]), units)
-        for colour, (name, errors) in zip(colours * len(rows), found.items(), strict=False):
+        for colour, (name, errors) in zip(cycle(colours), found.items(), strict=False):
             ax.plot(leads.values, unit.scaled(errors.mean(axis=0)), label=name, color=colour, lw=1.8)
             best, worst = unit.scaled(errors.min(axis=0)), unit.scaled(errors.max(axis=0))
             ax.fill_between(leads.values, best, worst, color=colour, alpha=0.2)
